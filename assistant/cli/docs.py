@@ -1,0 +1,28 @@
+"""`assistant docs`: the knowledge index."""
+
+from __future__ import annotations
+
+from assistant.cli.entries import Entry, LazyGroup
+
+GROUP = LazyGroup(
+    "docs",
+    help="Documents that chatbots answer from.",
+    entries={
+        "add": Entry(
+            "pipelines.knowledge.add:ADD_DOCUMENTS",
+            "Read the documents of a folder into a collection, to be searched and cited.",
+        ),
+        "list": Entry("pipelines.knowledge.documents:LIST_DOCUMENTS", "List the documents of a collection."),
+        "show": Entry(
+            "pipelines.knowledge.documents:SHOW_DOCUMENT", "Show the text that was understood of a document."
+        ),
+        "search": Entry(
+            "pipelines.knowledge.search:SEARCH_DOCUMENTS",
+            "Search a collection for the passages nearest to a query.",
+        ),
+        "remove": Entry(
+            "pipelines.knowledge.documents:REMOVE_DOCUMENT",
+            "Remove a document from a collection; its file stays where it is.",
+        ),
+    },
+)

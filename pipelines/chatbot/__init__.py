@@ -1,0 +1,1 @@
+"""Chatbots: answer from documents, cite, refuse, remember."""

@@ -1,0 +1,72 @@
+"""`bot ask`: one question, one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BaseModel, Field
+
+from pipelines.chatbot.bots import Bot, load_bot
+from pipelines.knowledge.collection import opened_retriever
+from pipelines.lazy import lazy_import
+from pipelines.operation import Context, Delta, Operation, Positional
+from pipelines.records import Name, Quote
+
+if TYPE_CHECKING:
+    from pipelines.chatbot import answer
+else:
+    answer = lazy_import("pipelines.chatbot.answer", extra="docs")
+
+
+class AskParams(BaseModel):
+    """Whom to ask what."""
+
+    bot: Annotated[Name, Positional()] = Field(description="Name of the chatbot.")
+    question: Annotated[str, Positional()] = Field(
+        min_length=1, max_length=4_000, description="The question, in English or Chinese."
+    )
+
+
+class AskReport(BaseModel):
+    """The answer; the offsets of a citation point into the text that docs show prints."""
+
+    answer: str
+    refused: bool
+    citations: list[Quote]
+    model: str
+    first_token_seconds: float
+    seconds: float
+
+
+def answer_question(params: AskParams, context: Context) -> AskReport:
+    """Ask a chatbot one question; it answers from its documents, with citations."""
+    bot = load_bot(context, params.bot)
+    with opened_answerer(bot, context) as answerer:
+        given = answerer.answer(params.question, on_text=lambda text: context.emit(Delta(text=text)))
+    return report_of(given, bot)
+
+
+ANSWER_QUESTION = Operation(params=AskParams, report=AskReport, run=answer_question, is_reading=True)
+
+
+@contextmanager
+def opened_answerer(bot: Bot, context: Context) -> Iterator[answer.Answerer]:
+    """Open what a chatbot needs to answer."""
+    adapter = context.workspace.adapter(bot.adapter) if bot.adapter and bot.served == "tuned" else None
+    with opened_retriever(context, bot.collection) as retriever:
+        engine = context.models.open_engine(bot.base, adapter=adapter)
+        yield answer.Answerer(retriever, engine, passages=bot.passages)
+
+
+def report_of(given: answer.Answer, bot: Bot) -> AskReport:
+    """Return an answer as the report that people and programs see."""
+    return AskReport(
+        answer=given.text,
+        refused=given.refused,
+        citations=list(given.citations),
+        model=f"{bot.base}+{bot.adapter}" if bot.served == "tuned" else bot.base,
+        first_token_seconds=round(given.first_token_seconds, 3),
+        seconds=round(given.seconds, 3),
+    )

@@ -1,0 +1,1 @@
+"""Datasets: written by a teacher, checked, split, and composed for training."""

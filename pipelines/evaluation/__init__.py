@@ -1,0 +1,1 @@
+"""Evaluation: is the tuned model better than the base, and how sure is that?"""

@@ -1,0 +1,1 @@
+"""Knowledge: documents in, the right passages out."""

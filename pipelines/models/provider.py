@@ -1,0 +1,83 @@
+"""Opens models when they are first needed, and keeps them while the process lives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.lazy import lazy_import
+from pipelines.models.catalog import DEFAULT_EMBEDDER, find_model
+from pipelines.models.engine import Engine
+from pipelines.models.ledger import Ledger
+from pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from pipelines.models import cached, embedder, hardware, local, teacher
+else:
+    cached = lazy_import("pipelines.models.cached", extra="train")
+    embedder = lazy_import("pipelines.models.embedder", extra="train")
+    hardware = lazy_import("pipelines.models.hardware", extra="train")
+    local = lazy_import("pipelines.models.local", extra="train")
+    teacher = lazy_import("pipelines.models.teacher", extra="teacher")
+
+
+class Models:
+    """The models of one process."""
+
+    def __init__(self, settings: Settings, *, calls: Path) -> None:
+        self._settings = settings
+        self._calls = calls
+        self._ledger: Ledger | None = None
+        self._engines: dict[tuple[str, Path | None], Engine] = {}
+        self._embedders: dict[str, embedder.Embedder] = {}
+        self._teacher: teacher.Teacher | None = None
+
+    @property
+    def ledger(self) -> Ledger:
+        """The answers that models gave in this workspace."""
+        if self._ledger is None:
+            self._ledger = Ledger(self._calls)
+        return self._ledger
+
+    def base_folder(self, base_model: str) -> Path:
+        """Return the Hugging Face folder of a chat model."""
+        return find_model(base_model, kind="chat", models_folder=self._settings.models_folder)
+
+    def open_engine(self, base_model: str, *, adapter: Path | None = None) -> Engine:
+        """Return the base model, or the student that `adapter` makes of it."""
+        key = (base_model, adapter)
+        if key not in self._engines:
+            self._prepare()
+            opened = local.LocalEngine(self.base_folder(base_model), name=base_model, adapter=adapter)
+            self._engines[key] = cached.CachedEngine(opened, self.ledger)
+        return self._engines[key]
+
+    def open_embedder(self, name: str = DEFAULT_EMBEDDER) -> embedder.Embedder:
+        """Return the model that makes vectors of texts."""
+        if name not in self._embedders:
+            self._prepare()
+            folder = find_model(name, kind="embedding", models_folder=self._settings.models_folder)
+            self._embedders[name] = embedder.LocalEmbedder(folder, name=name)
+        return self._embedders[name]
+
+    def open_teacher(self) -> teacher.Teacher | None:
+        """Return the remote teacher; None where the embedded one is to be used."""
+        endpoint = self._settings.teacher()
+        if endpoint is None:
+            return None
+        if self._teacher is None:
+            self._teacher = teacher.Teacher(
+                endpoint,
+                self.ledger,
+                concurrency=self._settings.teacher_concurrency,
+                timeout_s=self._settings.teacher_timeout_s,
+                retries=self._settings.teacher_retries,
+            )
+        return self._teacher
+
+    def forget_engines(self) -> None:
+        """Free the memory of the chat models, for training."""
+        self._engines.clear()
+
+    def _prepare(self) -> None:
+        hardware.prepare_torch(threads=self._settings.threads)

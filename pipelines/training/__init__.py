@@ -1,0 +1,1 @@
+"""Training: a small model learns a dataset as a QLoRA adapter."""
