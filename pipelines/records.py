@@ -19,6 +19,7 @@ from pipelines.errors import DataError
 
 Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 Language = Literal["en", "zh"]
 # A name becomes a folder: letters and digits of any script, then also . _ and -
 Name = Annotated[str, StringConstraints(pattern=r"^\w[\w.\-]{0,63}$")]

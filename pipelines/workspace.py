@@ -18,7 +18,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
@@ -150,7 +150,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path, mode: str = "w") -> Iterator[IO]:
+def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Write a file that appears only when it is complete and on the disk."""
     partial = path.with_name(path.name + ".partial")
     try:

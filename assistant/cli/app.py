@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from assistant import __version__
 from assistant.cli.entries import Entry, LazyGroup
+
+if TYPE_CHECKING:
+    from assistant.cli.talk import Output
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -19,7 +23,7 @@ _EPILOG = (
 )
 
 
-def _talk(workspace: str | None, prompt: str | None, output: str, *, yes: bool) -> None:
+def _talk(workspace: str | None, prompt: str | None, output: Output, *, yes: bool) -> None:
     del workspace  # read from the context by whoever opens the workspace
     context = click.get_current_context()
     if context.invoked_subcommand is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,10 +45,24 @@ class LazyGroup(click.Group):
 
 def load_command(name: str, entry: Entry) -> click.Command:
     """Import the target of an entry as a click command."""
-    module, _, attribute = entry.target.partition(":")
-    target = getattr(importlib.import_module(module), attribute)
+    target = _target(entry)
     if isinstance(target, click.Command):
         return target
     from assistant.cli.operations import command_of
 
     return command_of(name, target)
+
+
+def operations_of(group: click.Command) -> Iterator[Any]:
+    """Yield every operation below a group, in the order of the command line."""
+    for entry in group.entries.values() if isinstance(group, LazyGroup) else ():
+        target = _target(entry)
+        if isinstance(target, click.Command):
+            yield from operations_of(target)
+        else:
+            yield target
+
+
+def _target(entry: Entry) -> Any:  # noqa: ANN401 - an operation or a command
+    module, _, attribute = entry.target.partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -73,7 +73,7 @@ def _described(field: FieldInfo) -> str:
     return f"{description} [default: {default}]"
 
 
-def _click_type(annotation: Any) -> tuple[click.ParamType, bool]:  # noqa: ANN401 - any annotation
+def _click_type(annotation: Any) -> tuple[click.ParamType[Any], bool]:  # noqa: ANN401 - any annotation
     """Return the click type for an annotation, and whether it takes several values."""
     origin = get_origin(annotation)
     if origin in (Union, types.UnionType):
@@ -85,7 +85,7 @@ def _click_type(annotation: Any) -> tuple[click.ParamType, bool]:  # noqa: ANN40
         return _click_type(get_args(annotation)[0])[0], True
     if hasattr(annotation, "__metadata__"):  # Annotated[...] inside a union
         return _click_type(annotation.__origin__)
-    known: dict[object, click.ParamType] = {
+    known: dict[object, click.ParamType[Any]] = {
         bool: click.BOOL,
         int: click.INT,
         float: click.FLOAT,

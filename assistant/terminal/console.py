@@ -89,6 +89,11 @@ class Terminal:
         for renderable in reports.render(report, self.say):
             self.out.print(renderable)
 
+    def show_dim(self, text: str) -> None:
+        """Print a remark of the program itself."""
+        self.stop_progress()
+        self.err.print(Text(clean_text(text), style="dim"))
+
     def show_error(self, message: str, hint: str) -> None:
         """Say what failed, and what to do."""
         self.stop_progress()

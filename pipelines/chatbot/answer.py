@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipelines.models.engine import Engine, Sampling
 from pipelines.prompting import answer_messages, answer_prompt, is_refusal, refusal
-from pipelines.quotes import check_answer, format_citation
-from pipelines.records import Chunk, Message, Passage, Quote
+from pipelines.quotes import check_answer, format_citation, locate
+from pipelines.records import Language, Passage, Quote
 from pipelines.text import fold_space, language_of, words
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ _POINTS_BACK = re.compile(
     re.IGNORECASE,
 )
 _SHORT_WORDS = 4
+# Where not even the nearest sentence is about the question, a small student is not asked:
+# it would quote all the same. Measured in BENCHMARKS.md.
+_LEAST_LIKENESS: dict[Language, float] = {"en": 0.33, "zh": 0.15}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,7 @@ class Answer:
     text: str
     refused: bool
     citations: tuple[Quote, ...]
+    closest: Quote | None  # where it refused: the sentence nearest to the question
     passages: tuple[Passage, ...]
     first_token_seconds: float
     seconds: float
@@ -63,18 +67,17 @@ class Answerer:
         started = time.monotonic()
         asked = standalone(question, previous)
         language = language_of(question)
-        passages = self._retriever.search(asked, top_k=self._passages)
+        passages = tuple(self._retriever.search(asked, top_k=self._passages))
         chunks = [passage.chunk for passage in passages]
-        defaults = answer_prompt(language).defaults
-        sampling = Sampling(max_tokens=defaults["max_tokens"], temperature=defaults["temperature"])
-        pieces: list[str] = []
-        first = 0.0
-        for piece in self._engine.stream(self._prompt(asked, chunks), sampling) if chunks else ():
-            first = first or time.monotonic() - started
-            pieces.append(piece)
-            if on_text is not None:
-                on_text(piece)
-        said = "".join(pieces)
+        nearest = self._nearest.find(asked, chunks)
+        said, first = "", 0.0
+        if nearest is not None and nearest.likeness >= _LEAST_LIKENESS[language]:
+            prompt = answer_messages(asked, chunks, closest=format_citation(nearest.text, nearest.number))
+            for piece in self._engine.stream(prompt, _sampling(language)):
+                first = first or time.monotonic() - started
+                said += piece
+                if on_text is not None:
+                    on_text(piece)
         checked = check_answer(said, chunks)
         refused = not checked.quotes or is_refusal(said)
         text = refusal(language) if refused else checked.prose or " ".join(fold_space(q.quote) for q in checked.quotes)
@@ -82,15 +85,16 @@ class Answerer:
             text=text,
             refused=refused,
             citations=() if refused else checked.quotes,
-            passages=tuple(passages),
+            closest=locate(nearest.text, chunks[nearest.number - 1]) if refused and nearest else None,
+            passages=passages,
             first_token_seconds=first,
             seconds=time.monotonic() - started,
         )
 
-    def _prompt(self, question: str, chunks: Sequence[Chunk]) -> tuple[Message, ...]:
-        found = self._nearest.find(question, chunks)
-        closest = format_citation(found.text, found.number) if found else ""
-        return answer_messages(question, chunks, closest=closest)
+
+def _sampling(language: Language) -> Sampling:
+    defaults = answer_prompt(language).defaults
+    return Sampling(max_tokens=defaults["max_tokens"], temperature=defaults["temperature"])
 
 
 def standalone(question: str, previous: str) -> str:

@@ -16,8 +16,10 @@ from pipelines.records import Name, Quote
 
 if TYPE_CHECKING:
     from pipelines.chatbot import answer
+    from pipelines.models import nearest
 else:
     answer = lazy_import("pipelines.chatbot.answer", extra="docs")
+    nearest = lazy_import("pipelines.models.nearest", extra="docs")
 
 
 class AskParams(BaseModel):
@@ -35,6 +37,7 @@ class AskReport(BaseModel):
     answer: str
     refused: bool
     citations: list[Quote]
+    closest: Quote | None = Field(None, description="Where it refused: the sentence nearest to the question.")
     model: str
     first_token_seconds: float
     seconds: float
@@ -57,7 +60,8 @@ def opened_answerer(bot: Bot, context: Context) -> Iterator[answer.Answerer]:
     adapter = context.workspace.adapter(bot.adapter) if bot.adapter and bot.served == "tuned" else None
     with opened_retriever(context, bot.collection) as retriever:
         engine = context.models.open_engine(bot.base, adapter=adapter)
-        yield answer.Answerer(retriever, engine, passages=bot.passages)
+        finder = nearest.NearestFinder(context.models.open_embedder())
+        yield answer.Answerer(retriever, engine, finder, passages=bot.passages)
 
 
 def report_of(given: answer.Answer, bot: Bot) -> AskReport:
@@ -66,6 +70,7 @@ def report_of(given: answer.Answer, bot: Bot) -> AskReport:
         answer=given.text,
         refused=given.refused,
         citations=list(given.citations),
+        closest=given.closest,
         model=f"{bot.base}+{bot.adapter}" if bot.served == "tuned" else bot.base,
         first_token_seconds=round(given.first_token_seconds, 3),
         seconds=round(given.seconds, 3),

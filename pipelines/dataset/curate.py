@@ -17,7 +17,7 @@ from pipelines.manifest import Manifest, file_hash
 from pipelines.operation import Context, Operation, Positional
 from pipelines.prompting import answer_prompt_hashes
 from pipelines.quotes import locate
-from pipelines.records import Chunk, Example, Name, Rejection, Split, read_records, write_records
+from pipelines.records import SPLITS, Chunk, Example, Name, Rejection, Split, read_records, write_records
 from pipelines.text import fold_space
 from pipelines.workspace import locked
 
@@ -28,7 +28,6 @@ else:
     compose = lazy_import("pipelines.dataset.compose", extra="train")
     nearest = lazy_import("pipelines.models.nearest", extra="train")
 
-_SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _FEWEST = 8
 
 
@@ -73,7 +72,7 @@ def curate_dataset(params: CurateParams, context: Context) -> CurateReport:
     manifest = Manifest(path=folder / CURATED, inputs=inputs)
     with locked(folder):
         finished = manifest.finished(CurateReport)
-        if finished is not None and all((folder / split_file(split)).is_file() for split in _SPLITS):
+        if finished is not None and all((folder / split_file(split)).is_file() for split in SPLITS):
             return finished
         report = _curate(params, context)
         manifest.finish(report)
@@ -101,7 +100,7 @@ def _curate(params: CurateParams, context: Context) -> CurateReport:
         seed=context.seed,
     )
     composed = _compose_splits(examples, chunks, split_of, params, context)
-    for split in _SPLITS:
+    for split in SPLITS:
         if not composed[split]:
             raise DataError(
                 f"no example is left for the {split} split",
@@ -109,15 +108,15 @@ def _curate(params: CurateParams, context: Context) -> CurateReport:
                 hint="Ask for more with --examples, or add documents.",
             )
     write_records(folder / REJECTED_BY_CURATION, rejections)
-    for split in _SPLITS:
+    for split in SPLITS:
         write_records(folder / split_file(split), composed[split])
-    everything = [example for split in _SPLITS for example in composed[split]]
+    everything = [example for split in SPLITS for example in composed[split]]
     return CurateReport(
         dataset=params.dataset,
         path=str(folder),
         kept=len(everything),
         rejected=dict(Counter(rejection.check for rejection in rejections)),
-        splits={split: len(composed[split]) for split in _SPLITS},
+        splits={split: len(composed[split]) for split in SPLITS},
         unanswerable=sum(not example.quotes for example in everything),
         leaks=count_leaks(composed),
     )
@@ -131,7 +130,7 @@ def _validate(examples: Sequence[Example], chunks: Mapping[str, Chunk]) -> tuple
     for example in examples:
         chunk = chunks.get(example.source)
         if chunk is None or not example.quotes or any(locate(each.quote, chunk) != each for each in example.quotes):
-            problem = ("quote", "its quote does not stand in its passage")
+            problem: tuple[str, str] | None = ("quote", "its quote does not stand in its passage")
         else:
             problem = duplicates.check(example.question)
         if problem is None:
@@ -151,7 +150,7 @@ def _compose_splits(
 ) -> dict[Split, list[Example]]:
     embedder = context.models.open_embedder()
     composed: dict[Split, list[Example]] = {}
-    for split in _SPLITS:
+    for split in SPLITS:
         asked = [example for example in examples if split_of[example.source] == split]
         # Passages of another split are not shown either: they would be learnt by heart.
         shown = [chunk for chunk in chunks.values() if split_of[chunk.id] == split]
@@ -178,9 +177,17 @@ def _compose_splits(
 def count_leaks(splits: Mapping[Split, Sequence[Example]]) -> int:
     """Return how many passages or questions of one split occur in another."""
     leaks = 0
-    for part in (lambda example: set(example.chunks), lambda example: {example.question.casefold()}):
+    for things in (_passages_of, _questions_of):
         seen: dict[str, Split] = {}
         for split, examples in splits.items():
-            for item in set().union(*(part(example) for example in examples)) if examples else set():
-                leaks += seen.setdefault(item, split) != split
+            for thing in {each for example in examples for each in things(example)}:
+                leaks += seen.setdefault(thing, split) != split
     return leaks
+
+
+def _passages_of(example: Example) -> tuple[str, ...]:
+    return example.chunks
+
+
+def _questions_of(example: Example) -> tuple[str, ...]:
+    return (example.question.casefold(),)

@@ -17,9 +17,10 @@ from collections.abc import Iterator, Sequence
 import numpy
 
 from pipelines.dataset.facts import Fact, find_facts, spread
-from pipelines.dataset.writers import CallCounts, Draft
+from pipelines.dataset.writers import Draft
 from pipelines.models.embedder import Embedder, Vectors
 from pipelines.models.engine import Engine, Sampling
+from pipelines.models.ledger import CallCounts
 from pipelines.prompting import HEADING_SEPARATOR
 from pipelines.quotes import locate
 from pipelines.records import Chunk, Rejection

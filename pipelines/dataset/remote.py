@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pipelines.dataset.facts import find_facts
-from pipelines.dataset.writers import CallCounts, Draft
+from pipelines.dataset.writers import Draft
 from pipelines.errors import LLMOutputError
 from pipelines.models.teacher import Reply, Request, Teacher
 from pipelines.prompting import to_messages
@@ -27,21 +27,10 @@ class RemoteWriter:
     def __init__(self, teacher: Teacher, *, seed: int, pairs_per_chunk: int = 2) -> None:
         self.name = teacher.name
         self.prompt = _PROMPT.id
+        self.calls = teacher.calls
         self._teacher = teacher
         self._seed = seed
         self._pairs = pairs_per_chunk
-
-    @property
-    def calls(self) -> CallCounts:
-        """What writing took so far."""
-        usage = self._teacher.usage
-        return CallCounts(
-            sent=usage.sent,
-            cached=usage.cached,
-            failed=usage.failed,
-            tokens_in=usage.tokens_in,
-            tokens_out=usage.tokens_out,
-        )
 
     def write(self, chunks: Sequence[Chunk]) -> Iterator[Draft | Rejection]:
         """Yield drafts and rejections as replies arrive; several rounds over the chunks.
@@ -53,9 +42,8 @@ class RemoteWriter:
         rich = [chunk for chunk in chunks if find_facts(chunk)]
         order = sorted(rich, key=lambda chunk: content_id(str(self._seed), chunk.id))
         requests = (self._request(chunk, sample) for sample in range(_MOST_ROUNDS) for chunk in order)
-        replies = usable = 0
-        for reply in self._teacher.ask(requests):
-            replies += 1
+        usable = 0
+        for replies, reply in enumerate(self._teacher.ask(requests), start=1):
             usable += reply.record is not None
             if replies >= _PATIENCE and not usable:
                 raise LLMOutputError(

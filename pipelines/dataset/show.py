@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from pipelines.dataset.files import EXAMPLES, REJECTED, split_file
 from pipelines.errors import DataError
 from pipelines.operation import Context, Operation, Positional
-from pipelines.records import Example, Name, Rejection, read_records
+from pipelines.records import SPLITS, Example, Name, Rejection, read_records
 
 
 class ListDatasetsParams(BaseModel):
@@ -41,7 +41,7 @@ def list_datasets(params: ListDatasetsParams, context: Context) -> ListDatasetsR
     lines = []
     for name in context.workspace.names("datasets"):
         folder = context.workspace.dataset(name)
-        counts = [_count(folder / file) for file in (EXAMPLES, *map(split_file, ("train", "validation", "test")))]
+        counts = [_count(folder / file) for file in (EXAMPLES, *(split_file(split) for split in SPLITS))]
         lines.append(
             DatasetLine(dataset=name, examples=counts[0], train=counts[1], validation=counts[2], test=counts[3])
         )

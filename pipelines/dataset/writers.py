@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pipelines.models.ledger import CallCounts
 from pipelines.records import Chunk, Quote, Rejection
 
 
@@ -18,17 +19,6 @@ class Draft:
     answer: str  # equals the quote where the teacher only extracts
     quote: Quote
     scores: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass
-class CallCounts:
-    """What writing took."""
-
-    sent: int = 0
-    cached: int = 0
-    failed: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
 
 
 class Writer(Protocol):

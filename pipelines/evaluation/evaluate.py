@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, Field
@@ -14,8 +15,8 @@ from pipelines.manifest import Manifest, file_hash
 from pipelines.models.catalog import ADAPTER_WEIGHTS as WEIGHTS_FILE
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
 from pipelines.operation import Context, Operation, Positional
-from pipelines.records import Chunk, Example, ExampleKind, Name, content_id, read_records
-from pipelines.workspace import locked, replacing
+from pipelines.records import Chunk, Example, ExampleKind, Name, content_id, read_records, write_records
+from pipelines.workspace import locked
 
 if TYPE_CHECKING:
     from pipelines.evaluation import arms, statistics
@@ -24,6 +25,7 @@ else:
     statistics = lazy_import("pipelines.evaluation.statistics", extra="train")
 
 METRIC = "quote_f1"
+ANSWERS = "answers.jsonl"
 Verdict = Literal["better", "inconclusive", "worse"]
 _VERDICTS: dict[Verdict, str] = {
     "better": "The tuned model quotes better than the base with and without examples in its prompt.",
@@ -57,6 +59,14 @@ class ArmScores(BaseModel):
     wrong_refusals: float
     proved: float
     loss: float
+
+
+class JudgedQuestion(BaseModel):
+    """One question of the test with what each arm answered, for whoever wants to see for themselves."""
+
+    question: str
+    wanted: str
+    answers: dict[str, str]
 
 
 class EvaluateReport(BaseModel):
@@ -123,20 +133,14 @@ def _evaluate(params: EvaluateParams, context: Context) -> EvaluateReport:
     results = {}
     for name, engine, shown in plans:
         stage = f"evaluating {name.replace('_', '-')}"
-        results[name] = arms.run_arm(
-            name,
-            engine,
-            test,
-            chunks,
-            shown=shown,
-            progress=lambda done, stage=stage: context.progress(stage, done, len(test)),  # type: ignore[misc]
-        )
+        report = functools.partial(context.progress, stage, total=len(test))
+        results[name] = arms.run_arm(name, engine, test, chunks, shown=shown, progress=report)
     answerable = [number for number, example in enumerate(test) if example.kind is ExampleKind.GROUNDED]
     f1 = {name: [result.scores[number].quote_f1 for number in answerable] for name, result in results.items()}
     stronger = max(("base", "few_shot"), key=lambda name: sum(f1[name]))
     low, high = statistics.difference_interval(f1["tuned"], f1[stronger], seed=context.seed)
     verdict: Verdict = "better" if low > 0 else "worse" if high < 0 else "inconclusive"
-    _write_answers(folder, test, results)
+    write_records(folder / ANSWERS, _judged(test, results))
     return EvaluateReport(
         base=_mean(f1["base"]),
         few_shot=_mean(f1["few_shot"]),
@@ -147,7 +151,7 @@ def _evaluate(params: EvaluateParams, context: Context) -> EvaluateReport:
         n=len(answerable),
         n_unanswerable=len(test) - len(answerable),
         arms={name: _summarize(result, test) for name, result in results.items()},
-        report=str(folder / "answers.jsonl"),
+        report=str(folder / ANSWERS),
         seconds=round(time.monotonic() - started, 1),
     )
 
@@ -166,18 +170,15 @@ def _summarize(result: arms.ArmResult, test: Sequence[Example]) -> ArmScores:
     )
 
 
-def _write_answers(folder, test: Sequence[Example], results: dict[str, arms.ArmResult]) -> None:
-    """Write every question with what each arm answered, for whoever wants to see for themselves."""
-    import json
-
-    with replacing(folder / "answers.jsonl") as file:
-        for number, example in enumerate(test):
-            line = {
-                "question": example.question,
-                "wanted": example.messages[-1].content,
-                **{name: result.answers[number] for name, result in results.items()},
-            }
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+def _judged(test: Sequence[Example], results: Mapping[str, arms.ArmResult]) -> list[JudgedQuestion]:
+    return [
+        JudgedQuestion(
+            question=example.question,
+            wanted=example.messages[-1].content,
+            answers={name: result.answers[number] for name, result in results.items()},
+        )
+        for number, example in enumerate(test)
+    ]
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -30,7 +30,12 @@ CREATE VIRTUAL TABLE IF NOT EXISTS keywords USING fts5 (terms, tokenize = 'porte
 """
 # Words that say nothing about what a question is about.
 _STOP_WORDS = frozenset(
-    ["a", "about", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "could", "did", "do", "does", "for", "from", "get", "had", "has", "have", "how", "i", "if", "in", "is", "it", "its", "may", "me", "my", "no", "not", "of", "on", "one", "or", "our", "out", "shall", "should", "so", "some", "than", "that", "the", "their", "them", "there", "these", "they", "this", "to", "was", "we", "were", "what", "when", "where", "which", "who", "whom", "whose", "why", "will", "with", "would", "you", "your"]
+    """
+    a about an and any are as at be been but by can could did do does for from get had has have how i if
+    in is it its may me my no not of on one or our out shall should so some than that the their them
+    there these they this to was we were what when where which who whom whose why will with would you
+    your
+    """.split()  # noqa: SIM905 - a list of a hundred words is read more easily so
 )
 
 

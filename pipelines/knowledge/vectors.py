@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import chromadb
+import chromadb.config
 import numpy
 from chromadb.errors import ChromaError
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ class VectorStore:
         self._folder = folder
         try:
             self._client = chromadb.PersistentClient(
-                path=str(folder), settings=chromadb.Settings(anonymized_telemetry=False)
+                path=str(folder), settings=chromadb.config.Settings(anonymized_telemetry=False)
             )
             self._collection = self._client.get_or_create_collection(
                 _COLLECTION,

@@ -76,7 +76,7 @@ def grouped_attention(
     return output.reshape(batch, heads, queries, size).transpose(1, 2).contiguous(), None
 
 
-class BufferLayer(DynamicLayer):
+class BufferLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values of one layer, written into a buffer of fixed capacity."""
 
     def __init__(self, capacity: int) -> None:

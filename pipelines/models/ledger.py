@@ -47,6 +47,17 @@ def call_key(model: str, request: object) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+@dataclass
+class CallCounts:
+    """What the calls of one run took."""
+
+    sent: int = 0
+    cached: int = 0
+    failed: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
 class Ledger:
     """The calls of a workspace, in one SQLite file; safe for threads and for kill -9."""
 

@@ -22,6 +22,7 @@ class NearestSentence:
 
     text: str
     number: int
+    likeness: float  # cosine to the question in English, share of its terms in Chinese
 
 
 class NearestFinder:
@@ -47,8 +48,9 @@ class NearestFinder:
         else:
             vectors = numpy.concatenate([self._known[chunk.id][1] for chunk in chunks])
             scores = vectors @ self._embedder.embed([question])[0]
-        text, number = sentences[int(scores.argmax())]
-        return NearestSentence(text=text, number=number)
+        best = int(scores.argmax())
+        text, number = sentences[best]
+        return NearestSentence(text=text, number=number, likeness=float(scores[best]))
 
     def _learn(self, chunks: Sequence[Chunk]) -> None:
         found = [[fold_space(chunk.text[start:end]) for start, end in sentence_spans(chunk.text)] for chunk in chunks]

@@ -117,7 +117,8 @@ def supervised_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
         attention_mask=batch.attention_mask,
         use_cache=False,
     ).last_hidden_state
-    return model.get_output_embeddings()(hidden[batch.predicts])
+    logits: Tensor = model.get_output_embeddings()(hidden[batch.predicts])
+    return logits
 
 
 def answer_losses(model: PreTrainedModel, pack: Pack) -> Iterator[tuple[int, float, int]]:

@@ -17,22 +17,12 @@ import openai
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel, ValidationError
 
-from pipelines.errors import (
-    LLMConnectionError,
-    LLMError,
-    LLMOutputError,
-    LLMStatusError,
-    RateLimitError,
-)
-from pipelines.models.ledger import Call, Ledger, call_key
+from pipelines.errors import LLMError, LLMOutputError
+from pipelines.models.endpoint_errors import wrap_endpoint_error
+from pipelines.models.ledger import Call, CallCounts, Ledger, call_key
 from pipelines.records import Message
 from pipelines.settings import Endpoint
 
-_HINTS = {
-    401: "Check the key: export ASSISTANT_TEACHER_KEY next to ASSISTANT_TEACHER_URL.",
-    403: "The key is not allowed to use this model.",
-    404: "Check ASSISTANT_TEACHER_URL (it usually ends in /v1) and ASSISTANT_TEACHER_MODEL.",
-}
 _THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
 
 
@@ -59,17 +49,6 @@ class Reply:
 
 
 @dataclass
-class Usage:
-    """What the calls of one run took."""
-
-    sent: int = 0
-    cached: int = 0
-    failed: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-
-
-@dataclass
 class Teacher:
     """A remote model that fills in records."""
 
@@ -78,7 +57,7 @@ class Teacher:
     concurrency: int = 4
     timeout_s: float = 600.0
     retries: int = 4
-    usage: Usage = field(default_factory=Usage)
+    calls: CallCounts = field(default_factory=CallCounts)
 
     def __post_init__(self) -> None:
         self._client = openai.OpenAI(
@@ -126,15 +105,15 @@ class Teacher:
         if stored is None:
             stored = self._call(request, key)
             self.ledger.store([stored])
-            self.usage.sent += 1
-            self.usage.tokens_in += stored.tokens_in
-            self.usage.tokens_out += stored.tokens_out
+            self.calls.sent += 1
+            self.calls.tokens_in += stored.tokens_in
+            self.calls.tokens_out += stored.tokens_out
         else:
-            self.usage.cached += 1
+            self.calls.cached += 1
         try:
             return Reply(request=request, record=parse_reply(stored.response, request.schema), raw=stored.response)
         except LLMOutputError as error:
-            self.usage.failed += 1
+            self.calls.failed += 1
             return Reply(request=request, record=None, problem=str(error), raw=stored.response)
 
     def _call(self, request: Request, key: str) -> Call:
@@ -180,35 +159,7 @@ class Teacher:
             raise self._wrap(error) from error
 
     def _wrap(self, error: Exception) -> LLMError:
-        where = {"endpoint": self.endpoint.url, "model": self.name}
-        if isinstance(error, openai.APITimeoutError):
-            return LLMConnectionError(
-                f"{self.endpoint.url} did not answer within {self.timeout_s:g} s",
-                hint="Set ASSISTANT_TEACHER_TIMEOUT_S higher, or choose a faster model.",
-                **where,
-            )
-        if isinstance(error, openai.APIConnectionError):
-            return LLMConnectionError(
-                f"cannot reach {self.endpoint.url}: {error.__cause__ or error}",
-                hint="Is the server running? Check ASSISTANT_TEACHER_URL.",
-                **where,
-            )
-        if isinstance(error, openai.APIStatusError):
-            kind = RateLimitError if error.status_code == 429 else LLMStatusError
-            attempts = f" after {self.retries + 1} attempts" if error.status_code in (429, 500, 502, 503) else ""
-            return kind(
-                f"{self.endpoint.url} answered {error.status_code}{attempts}: {error.message[:200]}",
-                status_code=error.status_code,
-                body=str(error.body)[:2000],
-                hint=_HINTS.get(error.status_code, "Try again later; what was answered so far is kept."),
-                **where,
-            )
-        return LLMOutputError(
-            f"{self.endpoint.url} gave an answer that is not of the OpenAI protocol: {error}",
-            raw=str(error),
-            hint="Is this the base URL of an OpenAI-compatible API? It usually ends in /v1.",
-            **where,
-        )
+        return wrap_endpoint_error(error, self.endpoint, role="teacher", timeout_s=self.timeout_s, retries=self.retries)
 
 
 def parse_reply(raw: str, schema: type[BaseModel]) -> BaseModel:

@@ -161,7 +161,7 @@ class Run:
                 f"the loss became {loss.item()} at step {self._state.step + 1}",
                 hint="Train again with a smaller --learning-rate.",
             )
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         for parameter, master in zip(self._parameters, self._masters, strict=True):
             master.grad = None if parameter.grad is None else parameter.grad.float()
             parameter.grad = None

@@ -19,6 +19,8 @@ from pipelines.records import Conversation, Name, read_records
 from pipelines.workspace import locked
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
     from pipelines.models import hardware, local, packing, render
     from pipelines.training import checkpoint, loop, quantize
 else:
@@ -163,9 +165,7 @@ def _train(params: TrainParams, context: Context, data: Path, folder: Path, *, k
     )
 
 
-def _read_split(
-    path: Path, tokenizer: local.PreTrainedTokenizerFast, max_length: int
-) -> tuple[list[render.Rendered], int]:
+def _read_split(path: Path, tokenizer: PreTrainedTokenizerFast, max_length: int) -> tuple[list[render.Rendered], int]:
     """Return the examples of a split as tokens, and how many were too long."""
     if not path.is_file():
         raise DataError(

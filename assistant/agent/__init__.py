@@ -1,0 +1,1 @@
+"""The agent: a model of one's own endpoint that works through the operations."""
