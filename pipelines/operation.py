@@ -15,8 +15,9 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel
 
 from pipelines.errors import ApprovalRequired, SettingsError
+from pipelines.lazy import silence_libraries
 from pipelines.models.provider import Models
-from pipelines.settings import Settings
+from pipelines.settings import Settings, load_settings
 from pipelines.workspace import Workspace
 
 ParamsT = TypeVar("ParamsT", bound=BaseModel)
@@ -113,6 +114,32 @@ class Context:
                 hint="Copy the files into the workspace, or name the folder yourself on the command line.",
             )
         return absolute
+
+
+def open_context(
+    folder: Path,
+    *,
+    emit: Callable[[Event], None] = _ignore,
+    confirm: Callable[[Plan], bool] = _refuse,
+    confine: bool = False,
+) -> Context:
+    """Return the context of the workspace in `folder`.
+
+    Args:
+        folder: The workspace; it is made one by the first operation that writes.
+        emit: Told of progress.
+        confirm: Asked to agree to what costs or destroys something; refuses by default.
+        confine: Keep every path that an operation is given below the workspace.
+
+    Raises:
+        SettingsError: The workspace is another version's, or its settings are malformed.
+    """
+    silence_libraries()
+    workspace = Workspace(folder)
+    workspace.check_version()
+    settings = load_settings(workspace.root)
+    models = Models(settings, calls=workspace.calls)
+    return Context(workspace=workspace, settings=settings, models=models, emit=emit, confirm=confirm, confine=confine)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import click
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -32,7 +30,7 @@ def command_of(name: str, operation: Operation[Any, Any]) -> click.Command:
         name,
         callback=callback,
         params=[*parameters, *common_options(is_costly=operation.plan is not None)],
-        help=_help(operation.run, operation.summary),
+        help=_help(operation),
         short_help=operation.summary,
     )
 
@@ -50,9 +48,14 @@ def common_options(*, is_costly: bool) -> list[click.Parameter]:
     return options
 
 
-def _help(run: Callable[..., object], summary: str) -> str:
-    del run
-    return summary
+def _help(operation: Operation[Any, Any]) -> str:
+    """Return the help text: what it does, then what its arguments mean."""
+    arguments = [
+        f"{name.upper()}: {field.description}"
+        for name, field in operation.params.model_fields.items()
+        if any(isinstance(each, Positional) for each in field.metadata)
+    ]
+    return "\n\n".join([operation.summary, *arguments])
 
 
 def _parameter(name: str, field: FieldInfo) -> click.Parameter:
@@ -93,8 +96,3 @@ def _click_type(annotation: Any) -> tuple[click.ParamType[Any], bool]:  # noqa: 
         Path: click.Path(path_type=Path),
     }
     return known[annotation], False
-
-
-def parameters_of(params: type[BaseModel]) -> list[str]:
-    """Return the command line's names of all parameters, for tests and completion."""
-    return [_parameter(name, field).opts[0] for name, field in params.model_fields.items()]

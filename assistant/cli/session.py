@@ -13,11 +13,8 @@ from pydantic import ValidationError
 from assistant.terminal.approval import ask_approval
 from assistant.terminal.console import Terminal, open_terminal
 from pipelines.errors import SettingsError
-from pipelines.lazy import silence_libraries
-from pipelines.models.provider import Models
-from pipelines.operation import Context, Operation, Plan
-from pipelines.settings import load_settings
-from pipelines.workspace import Workspace, find_workspace
+from pipelines.operation import Context, Operation, Plan, open_context
+from pipelines.workspace import find_workspace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,34 +50,25 @@ def run_operation(operation: Operation[Any, Any], values: Mapping[str, object], 
 
 
 def make_context(terminal: Terminal, *, yes: bool, confine: bool = False) -> Context:
-    """Return the context for the workspace that this command was started in."""
-    silence_libraries()
-    workspace = open_workspace()
-    settings = load_settings(workspace.root)
-    terminal.use_language(settings.interface_language)
+    """Return the context for the workspace that this command was started in.
+
+    Raises:
+        SettingsError: The workspace was made by another version, or its folder does not exist.
+    """
 
     def confirm(plan: Plan) -> bool:
         return ask_approval(plan, terminal, granted=yes)
 
-    return Context(
-        workspace=workspace,
-        settings=settings,
-        models=Models(settings, calls=workspace.calls),
-        emit=terminal.show_event,
-        confirm=confirm,
-        confine=confine,
-    )
+    context = open_context(_workspace_folder(), emit=terminal.show_event, confirm=confirm, confine=confine)
+    terminal.use_language(context.settings.interface_language)
+    return context
 
 
-def open_workspace() -> Workspace:
-    """Return the workspace named by --workspace, or the one around the current folder.
-
-    Raises:
-        SettingsError: It was made by another version, or its folder does not exist.
-    """
+def _workspace_folder() -> Path:
+    """Return the folder named by --workspace, or the workspace around the current folder."""
     chosen = click.get_current_context().find_root().params.get("workspace")
-    if chosen is not None and not Path(chosen).is_dir():
+    if chosen is None:
+        return find_workspace(Path.cwd()).root
+    if not Path(chosen).is_dir():
         raise SettingsError(f"there is no folder {chosen}", hint=f"Make it with: assistant init {chosen}")
-    workspace = Workspace(Path(chosen)) if chosen is not None else find_workspace(Path.cwd())
-    workspace.check_version()
-    return workspace
+    return Path(chosen)
