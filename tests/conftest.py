@@ -13,6 +13,8 @@ from pipelines.lazy import silence_libraries
 from pipelines.operation import Context, Event, Plan, open_context
 from pipelines.workspace import Workspace
 
+pytest_plugins = ["tests.fake_openai"]
+
 silence_libraries()  # before any test module imports a library that would report home
 
 HANDBOOK = Path(__file__).parent.parent / "examples" / "handbook"
