@@ -138,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # else each reply waits 40 ms for an acknowledgement
     server: _Server
 
-    def do_GET(self) -> None:  # noqa: N802 - named by the library
+    def do_GET(self) -> None:
         """List the models."""
         if self.path == "/v1/models":
             models = [{"id": name, "object": "model", "owned_by": "tests"} for name in _MODELS]
@@ -146,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(refused(404, f"no such path: {self.path}"))
 
-    def do_POST(self) -> None:  # noqa: N802 - named by the library
+    def do_POST(self) -> None:
         """Answer a chat completion as scripted."""
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         if self.path != "/v1/chat/completions":
@@ -165,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(reply)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - named by the library
+    def log_message(self, format: str, *args: object) -> None:
         """Print nothing."""
 
     def _send(self, reply: Reply) -> None:

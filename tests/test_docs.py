@@ -27,7 +27,7 @@ from pipelines.knowledge.vectors import VectorStore
 from pipelines.models.catalog import DEFAULT_EMBEDDER
 from pipelines.models.embedder import Embedder, Vectors
 from pipelines.models.provider import Models
-from pipelines.operation import Context, Notice
+from pipelines.operation import Context, Notice, open_context
 from pipelines.records import Chunk, read_records
 from pipelines.settings import Settings
 from tests.conftest import Recorder
@@ -35,6 +35,7 @@ from tests.conftest import Recorder
 DEPOSIT = "# Deposits\n\nA deposit of forty euros is due for every rented bicycle.\n"
 HOURS = "# Opening hours\n\nThe shop opens at nine in the morning, except on Sundays.\n"
 HOURS_ZH = "# 营业时间\n\n门店周日上午十点开门，晚上六点关门。头盔可以免费借用。\n"
+MANY_WORDS = " ".join(f"word{number}" for number in range(3_000))
 
 
 class OtherModels(Models):
@@ -104,7 +105,20 @@ def with_embedder(context: Context, embedder: Embedder, folder: Path) -> Context
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder of three documents, one of them in Chinese and one further down."""
-    root = tmp_path / "handbook"
+    return write_folder(tmp_path / "handbook")
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Context:
+    """A context whose collection holds the folder, for tests that change nothing."""
+    root = tmp_path_factory.mktemp("filled")
+    opened = with_embedder(open_context(root / "workspace", confirm=lambda plan: True), embedder, root)
+    add(opened, write_folder(root / "handbook"))
+    return opened
+
+
+def write_folder(root: Path) -> Path:
+    """Write the folder of three documents."""
     (root / "zh").mkdir(parents=True)
     (root / "deposits.md").write_text(DEPOSIT, encoding="utf-8")
     (root / "hours.md").write_text(HOURS, encoding="utf-8")
@@ -368,32 +382,27 @@ def test_links_to_each_other_lead_nowhere(context: Context, folder: Path) -> Non
         ('"forty" AND euros* (NEAR', "deposits.md", "forty euros"),
     ],
 )
-def test_search_finds_the_passage_at_its_offsets(
-    context: Context, folder: Path, query: str, document: str, found: str
-) -> None:
+def test_search_finds_the_passage_at_its_offsets(filled: Context, query: str, document: str, found: str) -> None:
     """The best passage answers, in English and Chinese, and is what docs show prints at its offsets."""
-    add(context, folder)
-    passages = search(context, query)
+    passages = search(filled, query)
     assert passages[0].document == document
     assert found in passages[0].text
     for passage in passages:
-        assert shown(context, passage.document)[passage.start : passage.end] == passage.text
+        assert shown(filled, passage.document)[passage.start : passage.end] == passage.text
 
 
-def test_search_returns_the_best_first_and_no_more_than_asked(context: Context, folder: Path) -> None:
+def test_search_returns_the_best_first_and_no_more_than_asked(filled: Context) -> None:
     """Scores fall, no passage comes twice, and top_k is the most."""
-    add(context, folder)
-    passages = search(context, "opening hours on Sundays", top_k=2)
+    passages = search(filled, "opening hours on Sundays", top_k=2)
     assert len({passage.chunk for passage in passages}) == 2
     assert passages[0].score >= passages[1].score
-    assert len(search(context, "opening hours on Sundays", top_k=50)) == 3
+    assert len(search(filled, "opening hours on Sundays", top_k=50)) == 3
 
 
-@pytest.mark.parametrize("query", ["?!", "the of and", " ", "x " * 3_000, "'; DROP TABLE chunks; --"])
-def test_any_query_can_be_searched(context: Context, folder: Path, query: str) -> None:
+@pytest.mark.parametrize("query", ["?!", "the of and", " ", MANY_WORDS, "'; DROP TABLE chunks; --"])
+def test_any_query_can_be_searched(filled: Context, query: str) -> None:
     """A query without words, or with very many, is answered like any other."""
-    add(context, folder)
-    assert len(search(context, query)) == 3
+    assert len(search(filled, query)) == 3
 
 
 def test_a_removed_document_is_gone(context: Context, folder: Path) -> None:
@@ -431,11 +440,10 @@ def test_removal_needs_approval(context: Context, folder: Path, recorder: Record
         lambda context: REMOVE_DOCUMENT.start(RemoveDocumentParams(document="gone.md"), context),
     ],
 )
-def test_an_unknown_document_is_refused(context: Context, folder: Path, attempt: Callable[[Context], object]) -> None:
+def test_an_unknown_document_is_refused(filled: Context, attempt: Callable[[Context], object]) -> None:
     """The message names the document, and the hint where to look."""
-    add(context, folder)
     with pytest.raises(DataError, match=r"no document 'gone\.md'") as caught:
-        attempt(context)
+        attempt(filled)
     assert "docs list" in caught.value.hint
 
 
@@ -447,13 +455,12 @@ def test_an_unknown_document_is_refused(context: Context, folder: Path, attempt:
         lambda context: shown(context, "hours.md", "other"),
     ],
 )
-def test_an_unknown_collection_is_refused(context: Context, folder: Path, attempt: Callable[[Context], object]) -> None:
+def test_an_unknown_collection_is_refused(filled: Context, attempt: Callable[[Context], object]) -> None:
     """Those that exist are named, and none is made by looking."""
-    add(context, folder)
     with pytest.raises(DataError, match="no collection 'other'; known: default") as caught:
-        attempt(context)
+        attempt(filled)
     assert "docs add" in caught.value.hint
-    assert context.workspace.names("knowledge") == ["default"]
+    assert filled.workspace.names("knowledge") == ["default"]
 
 
 def test_two_collections_do_not_mix(context: Context, folder: Path, tmp_path: Path) -> None:
@@ -470,16 +477,15 @@ def test_two_collections_do_not_mix(context: Context, folder: Path, tmp_path: Pa
     assert "deposits.md" in documents(context, "one")
 
 
-def test_the_list_tells_what_is_known_of_each_document(context: Context, folder: Path) -> None:
+def test_the_list_tells_what_is_known_of_each_document(filled: Context) -> None:
     """Title, length and chunks of each document are listed."""
-    add(context, folder)
-    lines = LIST_DOCUMENTS.start(ListDocumentsParams(), context).documents
+    lines = LIST_DOCUMENTS.start(ListDocumentsParams(), filled).documents
     assert [(line.title, line.chunks, line.pages) for line in lines] == [
         ("Deposits", 1, 0),
         ("Opening hours", 1, 0),
         ("营业时间", 1, 0),
     ]
-    assert [line.characters for line in lines] == [len(shown(context, line.document)) for line in lines]
+    assert [line.characters for line in lines] == [len(shown(filled, line.document)) for line in lines]
 
 
 def test_vectors_of_another_embedder_are_refused(context: Context, folder: Path) -> None:

@@ -43,7 +43,7 @@ _CHINESE = {
     "Stopped. Run the same command again to go on from here.": "已停止。再次运行同一命令即可从这里继续。",
     # answers and chat
     "Sources": "出处",
-    "page": "第{page}页",
+    "page {page}": "第 {page} 页",
     "The closest passage is in": "最接近的段落在",
     "You": "你",
     "Talking with {bot}. Ctrl-C stops an answer, Ctrl-D or /quit ends the chat, /help lists commands.": (
@@ -56,6 +56,20 @@ _CHINESE = {
     "show this list": "显示本列表",
     "end the chat": "结束对话",
     "Good-bye.": "再见。",
+    # the report of a build
+    "Index": "索引",
+    "{documents} documents, {chunks} chunks": "{documents} 个文档，{chunks} 个段落",
+    "Dataset": "数据集",
+    "{kept} examples by {teacher}": "{kept} 个样本，教师模型 {teacher}",
+    "Rejected": "淘汰",
+    "Training": "训练",
+    "{steps} steps, {seconds} s": "{steps} 步，{seconds} 秒",
+    "Quote F1": "引文 F1",
+    "base {base:.2f}, base with examples {few_shot:.2f}, tuned {tuned:.2f} ({n} held-out questions)": (
+        "基础模型 {base:.2f}，少样本 {few_shot:.2f}，微调后 {tuned:.2f}（{n} 个留出问题）"
+    ),
+    "Difference": "差异",
+    "Talk with it: assistant bot chat {bot}": "开始对话：assistant bot chat {bot}",
     # agent
     "No model is set for the agent, so it only maps plain requests to commands.": (
         "没有为助手设置模型，因此它只能把简单的请求对应到命令。"

@@ -10,6 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.chatbot.ask import AskReport
+from pipelines.records import Quote
 from pipelines.text import clean_text, fold_space
 
 Say = Callable[..., str]
@@ -23,41 +25,76 @@ def render(report: BaseModel, say: Say) -> Iterable[RenderableType]:
     return view(report, say)
 
 
-def citations(quotes: Iterable[BaseModel], say: Say) -> Iterable[RenderableType]:
-    """Return the sources under an answer: each quote with its document and place."""
+def citations(quotes: Iterable[Quote], say: Say, *, are_the_answer: bool) -> Iterable[RenderableType]:
+    """Return the sources under an answer: each quote, unless it is the answer, with its place."""
     for number, quote in enumerate(quotes, start=1):
-        values = quote.model_dump()
-        place = f"{values['document']}:{values['start']}-{values['end']}"
-        if values.get("page"):
-            place += ", " + say("page", page=values["page"]) if say("page") != "page" else f", page {values['page']}"
         line = Text(f"[{number}] ", style="cyan")
-        line.append(f"“{fold_space(clean_text(values['quote']))}”", style="italic")
-        line.append(f"  {place}", style="dim")
+        if not are_the_answer:
+            line.append(f"“{fold_space(clean_text(quote.quote))}”  ", style="italic")
+        line.append(_place(quote, say), style="dim")
         yield Padding(line, (0, 0, 0, 2))
 
 
+def _place(quote: Quote, say: Say) -> str:
+    place = f"{quote.document}:{quote.start}-{quote.end}"
+    return f"{place}, {say('page {page}', page=quote.page)}" if quote.page else place
+
+
 def _answer(report: BaseModel, say: Say) -> Iterable[RenderableType]:
-    values = report.model_dump()
-    yield Text(clean_text(values["answer"]), style="yellow" if values["refused"] else "")
-    if values["citations"]:
+    assert isinstance(report, AskReport)
+    yield Text(clean_text(report.answer), style="yellow" if report.refused else "")
+    if report.citations:
+        said = " ".join(fold_space(quote.quote) for quote in report.citations)
         yield Text(say("Sources"), style="bold")
-        yield from citations(report.citations, say)  # type: ignore[attr-defined]
+        yield from citations(report.citations, say, are_the_answer=said == report.answer)
+    if report.closest is not None:
+        yield Text(f"{say('The closest passage is in')} {_place(report.closest, say)}", style="dim")
+        yield Padding(Text(fold_space(clean_text(report.closest.quote)), style="dim"), (0, 0, 0, 2))
 
 
 def _evaluation(report: BaseModel, say: Say) -> Iterable[RenderableType]:
     del say
     values = report.model_dump()
-    names = {"base": "base", "few_shot": "base with examples", "tuned": "tuned"}
+    names = {
+        "base": "base",
+        "few_shot": "base with examples",
+        "tuned": "tuned",
+        "closest": "the closest sentence, no model",
+    }
     table = Table(title=f"{values['n']} answerable and {values['n_unanswerable']} unanswerable held-out questions")
     table.add_column("")
     for column in ("quote F1", "exact match", "correct refusals", "wrong refusals", "loss"):
         table.add_column(column, justify="right")
     for arm, scores in values["arms"].items():
         keys = ("quote_f1", "exact_match", "correct_refusals", "wrong_refusals", "loss")
-        table.add_row(names[arm], *(f"{scores[key]:.3f}" for key in keys))
+        table.add_row(names[arm], *("" if scores[key] is None else f"{scores[key]:.3f}" for key in keys))
     yield table
     low, high = values["difference"]["low"], values["difference"]["high"]
     yield Text(f"{values['summary']} 95% interval of the difference: {low:+.3f} to {high:+.3f}.", style="bold")
+
+
+def _build(report: BaseModel, say: Say) -> Iterable[RenderableType]:
+    values = report.model_dump()
+    dataset, judged, index = values["dataset"], values["evaluation"], values["index"]
+    rejected = ", ".join(f"{check} {count}" for check, count in dataset["rejected"].items())
+    low, high = judged["difference"]["low"], judged["difference"]["high"]
+    table = Table.grid(padding=(0, 2))
+    table.add_row(say("Index"), say("{documents} documents, {chunks} chunks", **_only(index, "documents", "chunks")))
+    table.add_row(say("Dataset"), say("{kept} examples by {teacher}", **_only(dataset, "kept", "teacher")))
+    table.add_row(say("Rejected"), rejected or say("none"))
+    table.add_row(say("Training"), say("{steps} steps, {seconds} s", **_only(values["training"], "steps", "seconds")))
+    table.add_row(
+        say("Quote F1"),
+        say("base {base:.2f}, base with examples {few_shot:.2f}, tuned {tuned:.2f} ({n} held-out questions)", **judged),
+    )
+    table.add_row(say("Difference"), f"{low:+.2f} … {high:+.2f} (95%)")
+    yield table
+    yield Text(values["summary"], style="bold")
+    yield Text(say("Talk with it: assistant bot chat {bot}", bot=values["bot"]), style="green")
+
+
+def _only(values: dict[str, object], *names: str) -> dict[str, object]:
+    return {name: values[name] for name in names}
 
 
 def _document(report: BaseModel, say: Say) -> Iterable[RenderableType]:
@@ -86,7 +123,7 @@ def _fields(report: BaseModel, say: Say) -> Iterable[RenderableType]:
             shown = ", ".join(f"{key} {each}" for key, each in value.items() if not isinstance(each, dict))
             table.add_row(name.replace("_", " "), Text(clean_text(shown or "none")))
         else:
-            shown = "; ".join(map(str, value[:_LONGEST])) if isinstance(value, list) else str(value)
+            shown = "; ".join(map(str, value[:_LONGEST])) if isinstance(value, list) else _cell(value)
             table.add_row(name.replace("_", " "), Text(clean_text(shown or "none")))
     yield table
     yield from lists
@@ -94,15 +131,25 @@ def _fields(report: BaseModel, say: Say) -> Iterable[RenderableType]:
 
 def _rows(name: str, rows: list[dict[str, object]]) -> Table:
     table = Table(title=name)
-    for column in rows[0]:
+    columns = [column for column in rows[0] if any(row[column] not in (None, "", []) for row in rows)]
+    for column in columns:
         table.add_column(column.replace("_", " "))
     for row in rows:
-        table.add_row(*(Text(clean_text("" if value is None else str(value))) for value in row.values()))
+        table.add_row(*(Text(clean_text(_cell(row[column]))) for column in columns))
     return table
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "✓" if value else "✗"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)
 
 
 _VIEWS: dict[str, View] = {
     "AskReport": _answer,
+    "BuildReport": _build,
     "EvaluateReport": _evaluation,
     "ShowDocumentReport": _document,
     "SearchDocumentsReport": _passages,

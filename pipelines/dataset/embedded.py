@@ -13,7 +13,6 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy
 
@@ -24,7 +23,7 @@ from pipelines.models.engine import Engine, Sampling
 from pipelines.models.ledger import CallCounts
 from pipelines.prompting import HEADING_SEPARATOR
 from pipelines.quotes import locate
-from pipelines.records import Chunk, Rejection, content_id
+from pipelines.records import Chunk, Rejection
 from pipelines.text import fold_space, language_of, words
 from prompts import load_prompt
 
@@ -32,7 +31,7 @@ _PROMPT = load_prompt("write_question")
 _BRANCHES = 5
 # Facts asked about at once: few at first, for a reader who wants few; then what decodes best.
 _FIRST_WAVE, _LARGEST_WAVE = 12, 48
-_MIN_COSINE = 0.5
+_MIN_COSINE = 0.55
 _MIN_WORDS, _MAX_WORDS = 4, 24
 
 
@@ -93,55 +92,36 @@ class EmbeddedWriter:
     def _choose(
         self, facts: Sequence[Fact], questions: Sequence[Sequence[str]], vectors: Vectors, own: Sequence[int]
     ) -> Iterator[Draft | Rejection]:
-        """Keep, for each fact, the best question among those that lead back to it."""
+        """Keep, for each fact, the question nearest to it among those that lead back to it.
+
+        The nearest, because a question in other words, as good as it may be, teaches the
+        student to answer whatever it is asked: measured in BENCHMARKS.md.
+        """
         flat = [question for asked in questions for question in asked]
         cosines = self._embedder.embed(flat) @ vectors.T  # (questions, facts of the collection)
         row = 0
         for fact, asked, position in zip(facts, questions, own, strict=True):
-            usable: list[_Candidate] = []
+            best: tuple[float, str] | None = None
             for question in asked:
                 scores = cosines[row]
                 row += 1
                 leads_back = int(numpy.argmax(scores)) == position
                 if leads_back and scores[position] >= _MIN_COSINE and _well_formed(question):
-                    usable.append(_Candidate(question, float(scores[position]), _own_words(question, fact)))
+                    best = max(best or (-1.0, ""), (float(scores[position]), question))
             quote = locate(fact.text, fact.chunk)
-            if not usable or quote is None:
+            if best is None or quote is None:
                 shown = asked[0] if asked else fact.text
                 yield _rejection(fact, "round_trip", "no question leads back to the sentence", shown)
-            else:
-                best = _best(usable, fact)
-                scores_of_it = {"cosine": round(best.cosine, 4), "own_words": round(best.own_words, 4)}
-                yield Draft(
-                    chunk=fact.chunk, question=best.question, answer=fact.text, quote=quote, scores=scores_of_it
-                )
-
-
-class _Candidate(NamedTuple):
-    question: str
-    cosine: float  # to the fact
-    own_words: float  # share of its words that the fact does not have
-
-
-def _best(usable: Sequence[_Candidate], fact: Fact) -> _Candidate:
-    """Choose the question nearest to its fact, or, for every other fact, the one in the most words of its own.
-
-    Near ones alone teach to refuse whatever is worded otherwise, and the others alone teach
-    never to refuse.
-    """
-    is_near = int(content_id(fact.chunk.id, str(fact.start)), 16) % 2 == 0
-    return max(usable, key=lambda each: each.cosine if is_near else each.own_words)
+                continue
+            cosine, question = best
+            yield Draft(
+                chunk=fact.chunk, question=question, answer=fact.text, quote=quote, scores={"cosine": round(cosine, 4)}
+            )
 
 
 def _well_formed(question: str) -> bool:
     """Whether the text is one question of useful length."""
     return question.endswith("?") and _MIN_WORDS <= len(words(question)) <= _MAX_WORDS
-
-
-def _own_words(question: str, fact: Fact) -> float:
-    """Return the share of the question's words that the fact does not have."""
-    said = set(words(question))
-    return len(said - set(words(fact.text))) / len(said)
 
 
 def _rejection(fact: Fact, check: str, reason: str, text: str = "") -> Rejection:

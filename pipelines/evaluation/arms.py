@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from pipelines.evaluation.scores import AnswerScore, score_answer
 from pipelines.models.engine import Engine, Sampling
+from pipelines.models.nearest import NearestFinder
 from pipelines.prompting import answer_prompt
+from pipelines.quotes import format_citation
 from pipelines.records import Chunk, Example, ExampleKind, Message
 
 _SHOWN = 3  # answerable examples in the prompt of the few-shot arm; and one unanswerable
@@ -20,7 +22,7 @@ class ArmResult:
     name: str
     answers: tuple[str, ...]
     scores: tuple[AnswerScore, ...]
-    loss: float  # mean over the test, in nats per token of the right answer
+    loss: float | None  # mean over the test, in nats per token of the right answer
 
 
 def few_shot_messages(train: Sequence[Example]) -> tuple[Message, ...]:
@@ -80,6 +82,22 @@ def run_arm(
         ),
         loss=sum(loss.nats for loss in losses) / sum(loss.tokens for loss in losses),
     )
+
+
+def run_closest(test: Sequence[Example], chunks: Mapping[str, Chunk], nearest: NearestFinder) -> ArmResult:
+    """Quote, without any model, the closest sentence that every arm is told of.
+
+    It shows what of an arm's score is the hint's. Never refuses. On questions that the
+    embedded teacher wrote it is always right where there is an answer, because the teacher's
+    filter keeps no others.
+    """
+    answers, scores = [], []
+    for example in test:
+        shown = [chunks[chunk_id] for chunk_id in example.chunks]
+        found = nearest.find(example.question, shown)
+        answers.append(format_citation(found.text, found.number) if found else "")
+        scores.append(score_answer(answers[-1], example, shown))
+    return ArmResult(name="closest", answers=tuple(answers), scores=tuple(scores), loss=None)
 
 
 def _with_turns(messages: tuple[Message, ...], shown: Sequence[Message]) -> tuple[Message, ...]:

@@ -20,8 +20,10 @@ from pipelines.workspace import locked
 
 if TYPE_CHECKING:
     from pipelines.evaluation import arms, statistics
+    from pipelines.models import nearest
 else:
     arms = lazy_import("pipelines.evaluation.arms", extra="train")
+    nearest = lazy_import("pipelines.models.nearest", extra="train")
     statistics = lazy_import("pipelines.evaluation.statistics", extra="train")
 
 METRIC = "quote_f1"
@@ -58,7 +60,7 @@ class ArmScores(BaseModel):
     correct_refusals: float
     wrong_refusals: float
     proved: float
-    loss: float
+    loss: float | None
 
 
 class JudgedQuestion(BaseModel):
@@ -135,6 +137,8 @@ def _evaluate(params: EvaluateParams, context: Context) -> EvaluateReport:
         stage = f"evaluating {name.replace('_', '-')}"
         report = functools.partial(context.progress, stage, total=len(test))
         results[name] = arms.run_arm(name, engine, test, chunks, shown=shown, progress=report)
+    finder = nearest.NearestFinder(context.models.open_embedder())
+    results["closest"] = arms.run_closest(test, chunks, finder)
     answerable = [number for number, example in enumerate(test) if example.kind is ExampleKind.GROUNDED]
     f1 = {name: [result.scores[number].quote_f1 for number in answerable] for name, result in results.items()}
     stronger = max(("base", "few_shot"), key=lambda name: sum(f1[name]))
@@ -166,7 +170,7 @@ def _summarize(result: arms.ArmResult, test: Sequence[Example]) -> ArmScores:
         correct_refusals=_mean([float(score.is_refused) for score in unanswerable]),
         wrong_refusals=_mean([float(score.is_refused) for score in answerable]),
         proved=_mean([float(score.is_proved) for score in answerable]),
-        loss=round(result.loss, 4),
+        loss=None if result.loss is None else round(result.loss, 4),
     )
 
 
