@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -52,7 +53,7 @@ class OtherModels(Models):
 
 
 class RememberingEmbedder:
-    """The real embedder, which embeds each text once for all tests of this file."""
+    """The real embedder, which embeds each text once for all tests."""
 
     def __init__(self, real: Embedder) -> None:
         self.name = real.name
@@ -63,7 +64,7 @@ class RememberingEmbedder:
         """Return the real vectors."""
         missing = [text for text in dict.fromkeys(texts) if text not in self._known]
         self._known |= dict(zip(missing, self._real.embed(missing), strict=True))
-        return numpy.array([self._known[text] for text in texts], dtype=numpy.float32)
+        return numpy.stack([self._known[text] for text in texts]) if texts else self._real.embed([])
 
 
 class MortalEmbedder:
@@ -84,17 +85,18 @@ class MortalEmbedder:
         return self._real.embed(texts)
 
 
-@pytest.fixture(scope="module")
-def embedder(tmp_path_factory: pytest.TempPathFactory) -> Embedder:
-    """The packaged embedder, loaded once for this file."""
-    models = Models(Settings(), calls=tmp_path_factory.mktemp("embedder") / "calls.sqlite")
+@functools.cache
+def packaged_embedder() -> Embedder:
+    """Return the packaged embedder; loading it takes a second."""
+    # With one thread: for texts this short, two spend their time waiting for each other.
+    models = Models(Settings(threads=1), calls=Path("unused.sqlite"))
     return RememberingEmbedder(models.open_embedder())
 
 
 @pytest.fixture
-def context(context: Context, embedder: Embedder, tmp_path: Path) -> Context:
+def context(context: Context, tmp_path: Path) -> Context:
     """The context of all tests, with the embedder that is loaded already."""
-    return with_embedder(context, embedder, tmp_path)
+    return with_embedder(context, packaged_embedder(), tmp_path)
 
 
 def with_embedder(context: Context, embedder: Embedder, folder: Path) -> Context:
@@ -109,10 +111,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Context:
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Context:
     """A context whose collection holds the folder, for tests that change nothing."""
     root = tmp_path_factory.mktemp("filled")
-    opened = with_embedder(open_context(root / "workspace", confirm=lambda plan: True), embedder, root)
+    opened = with_embedder(open_context(root / "workspace", confirm=lambda plan: True), packaged_embedder(), root)
     add(opened, write_folder(root / "handbook"))
     return opened
 

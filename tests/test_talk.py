@@ -8,13 +8,16 @@ import os
 import shlex
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from assistant.agent.offline import EXAMPLES, Command, find_command
-from assistant.cli.app import run
+from assistant.cli.app import APP, run
+from assistant.cli.entries import LazyGroup, load_command
 from pipelines.chatbot.bots import Bot, save_bot
 from pipelines.workspace import Workspace
 from tests.fake_openai import FakeOpenAI, Recorded, Reply, Responder, ToolCall, refused
@@ -55,6 +58,18 @@ def lines_of(text: str) -> list[dict[str, Any]]:
 def calling(name: str, /, **arguments: object) -> Reply:
     """Return a reply that calls one tool."""
     return Reply(tool_calls=(ToolCall(name=name, arguments=arguments),))
+
+
+def understood(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Return what the command line understands: the command, and the values of its parameters."""
+    command: click.Command = APP
+    left = list(arguments)
+    path = ["assistant"]
+    while isinstance(command, LazyGroup):
+        path.append(left.pop(0))
+        command = load_command(path[-1], command.entries[path[-1]])
+    with command.make_context(path[-1], left) as context:
+        return " ".join(path), context.params
 
 
 # ---- one turn with a model
@@ -332,15 +347,19 @@ def test_help_in_a_conversation(monkeypatch: pytest.MonkeyPatch, capsys: Capture
         ("查看模型", "models list"),
         ("check my machine", "doctor"),
         ("检查一下", "doctor"),
-        ("help", "--help"),
-        ("你能做什么？", "--help"),
     ],
 )
 def test_plain_request_is_a_command(request_: str, line: str) -> None:
     """A plain request, in English or Chinese, is the command that does it."""
     found = find_command(request_)
     assert found is not None
-    assert list(found.arguments) == shlex.split(line)
+    assert understood(found.arguments) == understood(shlex.split(line))
+
+
+@pytest.mark.parametrize("request_", ["help", "What can you do?", "帮助", "你能做什么？"])
+def test_request_for_help(request_: str) -> None:
+    """A request for help is the list of commands."""
+    assert find_command(request_) == Command(arguments=("--help",), is_reading=True)
 
 
 @pytest.mark.parametrize("request_", ["", "   ", "sing a song", "唱首歌", "bees", "why?", "the list"])

@@ -151,17 +151,25 @@ class Run:
         remove_checkpoint(self._folder)
 
     def _step(self, batch: Sequence[Pack]) -> float:
-        """Take one step of the optimizer; return the loss in nats per answer token."""
+        """Take one step of the optimizer; return the loss in nats per answer token.
+
+        Packs are computed one after the other: on a CPU nothing is won by padding them to one
+        length, and memory is that of the largest pack.
+        """
         self._model.train()
-        tensors = collate(batch, dtype=self._base.dtype)
-        logits = supervised_logits(self._base, tensors)
-        loss = torch.nn.functional.cross_entropy(logits.float(), tensors.targets)
-        if not math.isfinite(loss.item()):
+        supervised = sum(branch.end - branch.answer for pack in batch for branch in pack.branches)
+        total = 0.0
+        for pack in batch:
+            tensors = collate([pack], dtype=self._base.dtype)
+            logits = supervised_logits(self._base, tensors)
+            loss = torch.nn.functional.cross_entropy(logits.float(), tensors.targets, reduction="sum") / supervised
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.item()
+        if not math.isfinite(total):
             raise TrainingError(
-                f"the loss became {loss.item()} at step {self._state.step + 1}",
+                f"the loss became {total} at step {self._state.step + 1}",
                 hint="Train again with a smaller --learning-rate.",
             )
-        loss.backward()  # type: ignore[no-untyped-call]
         for parameter, master in zip(self._parameters, self._masters, strict=True):
             master.grad = None if parameter.grad is None else parameter.grad.float()
             parameter.grad = None
@@ -170,7 +178,7 @@ class Run:
             group["lr"] = self._schedule.learning_rate * self._rate(self._state.step)
         self._optimizer.step()
         self._load(self._masters)
-        return loss.item()
+        return total
 
     def _rate(self, step: int) -> float:
         """Return the share of the learning rate at a step: warm-up, then a cosine."""
