@@ -106,6 +106,7 @@ class BuildReport(BaseModel):
 
 def plan_build(params: BuildParams, context: Context) -> Plan:
     """Say what building will take."""
+    _check_source(params)
     generation = plan_generate(_generate_params(params), context)
     low, high = generation.minutes or (0.0, 0.0)
     low += _FIXED_MINUTES[0] + params.examples * _MINUTES_PER_EXAMPLE[0]
@@ -129,11 +130,8 @@ def plan_build(params: BuildParams, context: Context) -> Plan:
 def build_bot(params: BuildParams, context: Context) -> BuildReport:
     """Make a chatbot of a folder of documents, or of a topic: the whole way."""
     started = time.monotonic()
-    if bool(params.documents) == bool(params.topic):
-        raise SettingsError(
-            "a chatbot is built from documents or from a topic",
-            hint="Pass --documents FOLDER or --topic TEXT, and not both.",
-        )
+    _check_source(params)
+    context.check_model(params.base)
     index = _index(params, context)
     written = generate_dataset(_generate_params(params), context)
     curated = curate_dataset(CurateParams(dataset=params.name, passages=params.passages), context)
@@ -163,6 +161,14 @@ def build_bot(params: BuildParams, context: Context) -> BuildReport:
 
 
 BUILD_BOT = Operation(params=BuildParams, report=BuildReport, run=build_bot, plan=plan_build)
+
+
+def _check_source(params: BuildParams) -> None:
+    if bool(params.documents) == bool(params.topic):
+        raise SettingsError(
+            "a chatbot is built from documents or from a topic",
+            hint="Pass --documents FOLDER or --topic TEXT, and not both.",
+        )
 
 
 def _generate_params(params: BuildParams) -> GenerateParams:

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from pipelines.errors import ApprovalRequired, SettingsError
 from pipelines.lazy import silence_libraries
+from pipelines.models.catalog import CATALOG
 from pipelines.models.provider import Models
 from pipelines.settings import Settings, load_settings
 from pipelines.workspace import Workspace
@@ -114,6 +115,15 @@ class Context:
                 hint="Copy the files into the workspace, or name the folder yourself on the command line.",
             )
         return absolute
+
+    def check_model(self, name: str) -> None:
+        """Refuse a model that is a folder outside, where paths are confined.
+
+        Raises:
+            SettingsError: Paths are confined, and it lies outside the workspace.
+        """
+        if not any(model.name == name for model in CATALOG):
+            self.resolve(Path(name))
 
 
 def open_context(

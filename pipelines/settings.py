@@ -7,9 +7,11 @@ the field. What to *do* is never a setting; it is the `Params` of an operation.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -142,6 +144,16 @@ def _endpoint(
     prices: tuple[float | None, float | None] = (None, None),
 ) -> Endpoint:
     variable = f"{PREFIX}{role.upper()}_URL"
+    key = SecretStr(key.get_secret_value().strip())
+    if not re.fullmatch(r"[!-~]*", key.get_secret_value()):
+        raise SettingsError(
+            f"the key of the {role} holds characters that no key has",
+            hint=f"Copy it again into {PREFIX}{role.upper()}_KEY.",
+        )
+    try:
+        urlsplit(url).port  # noqa: B018
+    except ValueError as error:
+        raise SettingsError(f"{role}_url {url!r} is no address: {error}", hint=f"Set {variable}.") from error
     if not url.startswith(("http://", "https://")):
         raise SettingsError(f"{role}_url must start with http:// or https://, got {url!r}", hint=f"Set {variable}.")
     if not model:

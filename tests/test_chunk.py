@@ -170,3 +170,9 @@ def test_a_chunk_knows_the_page_it_begins_on() -> None:
     for chunk in chunks:
         assert chunk.page == sum(start <= chunk.start for start in starts)
     assert {chunk.page for chunk in chunk_document(make_document(plain))} == {None}
+
+
+def test_a_chunk_across_pages_is_on_the_first() -> None:
+    """A reader is sent to the page where the passage begins."""
+    [chunk] = chunk_document(make_document(write((0, "We open at nine."), (0, "We close at six.")), pages=(0, 18)))
+    assert (chunk.text, chunk.page) == ("We open at nine.\n\nWe close at six.", 1)

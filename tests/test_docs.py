@@ -22,6 +22,7 @@ from pipelines.knowledge.documents import (
     RemoveDocumentParams,
     ShowDocumentParams,
 )
+from pipelines.knowledge.retrieve import fuse
 from pipelines.knowledge.scan import scan_folder
 from pipelines.knowledge.search import SEARCH_DOCUMENTS, FoundPassage, SearchDocumentsParams
 from pipelines.knowledge.vectors import VectorStore
@@ -67,6 +68,10 @@ class RememberingEmbedder:
         return numpy.stack([self._known[text] for text in texts]) if texts else self._real.embed([])
 
 
+class Killed(BaseException):
+    """Ends a run as a signal does: nothing of ours catches it."""
+
+
 class MortalEmbedder:
     """The real embedder, which counts what it embeds and is killed after so many calls."""
 
@@ -79,7 +84,7 @@ class MortalEmbedder:
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Embed, or die."""
         if self._calls_left == 0:
-            raise KeyboardInterrupt
+            raise Killed
         self._calls_left -= 1
         self.embedded += len(texts)
         return self._real.embed(texts)
@@ -153,6 +158,12 @@ def shown(context: Context, document: str, collection: str = "default") -> str:
     return SHOW_DOCUMENT.start(ShowDocumentParams(document=document, collection=collection), context).text
 
 
+def opened_store(context: Context) -> VectorStore:
+    """Return the vectors of a context's collection."""
+    folder = context.workspace.knowledge("default") / "chroma"
+    return VectorStore(folder, embedder=context.models.open_embedder().name)
+
+
 def changes(report: AddDocumentsReport) -> dict[str, int]:
     """Return what an addition changed, without what it left."""
     counts = {
@@ -189,18 +200,27 @@ def test_adding_a_folder_twice_changes_nothing(context: Context, folder: Path) -
     assert context.workspace.chunks("default").read_bytes() == chunks
 
 
-def test_a_changed_file_is_updated(context: Context, folder: Path) -> None:
-    """The new text takes the place of the old one, everywhere."""
+@pytest.mark.parametrize(
+    ("name", "old", "new", "query"),
+    [
+        ("deposits.md", "forty", "sixty", "How high is the deposit for a bicycle?"),
+        ("zh/hours.md", "上午十点", "下午两点", "周日几点开门？"),
+    ],
+)
+def test_a_changed_file_is_updated(context: Context, folder: Path, name: str, old: str, new: str, query: str) -> None:
+    """The new text takes the place of the old one, everywhere, and as often as it changes."""
     add(context, folder)
-    (folder / "deposits.md").write_text(DEPOSIT.replace("forty", "sixty"), encoding="utf-8")
-    report = add(context, folder)
-    assert changes(report) == {"updated": 1, "unchanged": 2}
-    assert report.chunks == 3
-    assert "sixty" in shown(context, "deposits.md")
-    [passage] = search(context, "How high is the deposit for a bicycle?", top_k=1)
-    assert "sixty" in passage.text
+    path = folder / name
+    for before, after in ((old, new), (new, old), (old, new)):
+        path.write_text(path.read_text(encoding="utf-8").replace(before, after), encoding="utf-8")
+        report = add(context, folder)
+        assert changes(report) == {"updated": 1, "unchanged": 2}
+        assert report.chunks == 3
+    assert new in shown(context, name)
+    [passage] = search(context, query, top_k=1)
+    assert new in passage.text
     texts = [chunk.text for chunk in read_records(context.workspace.chunks("default"), Chunk)]
-    assert not [text for text in texts if "forty" in text]
+    assert not [text for text in texts if old in text]
 
 
 def test_a_removed_file_is_removed(context: Context, folder: Path) -> None:
@@ -401,6 +421,24 @@ def test_search_returns_the_best_first_and_no_more_than_asked(filled: Context) -
     assert len(search(filled, "opening hours on Sundays", top_k=50)) == 3
 
 
+@pytest.mark.parametrize(
+    ("dense", "keyword", "expected"),
+    [
+        ({"a": 0.9, "b": 0.8, "c": 0.1}, {}, ["a", "b", "c"]),
+        ({"a": 0.9, "b": 0.8, "c": 0.1}, {"b": 5.0}, ["b", "a", "c"]),
+        ({"a": 0.9, "b": 0.1, "c": 0.1}, {"b": 1.0, "c": 0.9}, ["a", "b", "c"]),
+        ({"a": 0.5, "b": 0.5}, {"b": 1.0, "not in the pool": 9.0}, ["b", "a"]),
+        ({"a": 0.5}, {}, ["a"]),
+        ({}, {"a": 1.0}, []),
+    ],
+)
+def test_both_searches_have_a_say(dense: dict[str, float], keyword: dict[str, float], expected: list[str]) -> None:
+    """The same words lift a passage among near ones, but not over one that is far nearer."""
+    scores = fuse(dense, keyword)
+    assert sorted(scores, key=lambda each: -scores[each]) == expected
+    assert sum(scores.values()) == pytest.approx(0)
+
+
 @pytest.mark.parametrize("query", ["?!", "the of and", " ", MANY_WORDS, "'; DROP TABLE chunks; --"])
 def test_any_query_can_be_searched(filled: Context, query: str) -> None:
     """A query without words, or with very many, is answered like any other."""
@@ -415,6 +453,7 @@ def test_a_removed_document_is_gone(context: Context, folder: Path) -> None:
     assert documents(context) == ["hours.md", "zh/hours.md"]
     assert "deposits.md" not in {passage.document for passage in search(context, "deposit for a bicycle")}
     assert (folder / "deposits.md").is_file()
+    assert opened_store(context).count() == 2
 
 
 def test_datasets_are_not_made_of_a_removed_document(context: Context, folder: Path) -> None:
@@ -505,7 +544,7 @@ def test_vectors_of_another_embedder_are_refused(context: Context, folder: Path)
 def test_a_run_that_was_killed_before_the_vectors_is_repaired(context: Context, folder: Path) -> None:
     """What the ledger holds and the vectors lack is made up for by the next addition."""
     killed = MortalEmbedder(context.models.open_embedder(), calls=0)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Killed):
         add(with_embedder(context, killed, folder.parent), folder)
     assert documents(context) == ["deposits.md", "hours.md", "zh/hours.md"]
     assert changes(add(context, folder)) == {"unchanged": 3}
@@ -521,7 +560,7 @@ def test_a_run_that_was_killed_goes_on_where_it_was(context: Context, tmp_path: 
     sections = [f"## Part {number}\n\nPart {number} is short.\n" for number in range(140)]
     (root / "long.md").write_text("\n".join(sections), encoding="utf-8")
     killed = MortalEmbedder(context.models.open_embedder(), calls=1)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Killed):
         add(with_embedder(context, killed, tmp_path), root)
     resumed = MortalEmbedder(context.models.open_embedder(), calls=9)
     add(with_embedder(context, resumed, tmp_path), root)
@@ -532,8 +571,7 @@ def test_a_run_that_was_killed_goes_on_where_it_was(context: Context, tmp_path: 
 def test_lost_vectors_are_made_again(context: Context, folder: Path, recorder: Recorder) -> None:
     """An index that lost entries is noticed, said, and made again from the ledger."""
     add(context, folder)
-    embedder = context.models.open_embedder()
-    store = VectorStore(context.workspace.knowledge("default") / "chroma", embedder=embedder.name)
+    store = opened_store(context)
     store.delete([chunk.id for chunk in read_records(context.workspace.chunks("default"), Chunk)])
     assert store.count() == 0
     assert changes(add(context, folder)) == {"unchanged": 3}
@@ -546,13 +584,12 @@ def test_vectors_of_what_was_removed_meanwhile_are_deleted(context: Context, fol
     add(context, folder)
     (folder / "deposits.md").write_text(DEPOSIT.replace("forty", "sixty"), encoding="utf-8")
     killed = MortalEmbedder(context.models.open_embedder(), calls=0)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Killed):
         add(with_embedder(context, killed, folder.parent), folder)
     add(context, folder)
-    embedder = context.models.open_embedder()
-    store = VectorStore(context.workspace.knowledge("default") / "chroma", embedder=embedder.name)
+    store = opened_store(context)
     ids = [chunk.id for chunk in read_records(context.workspace.chunks("default"), Chunk)]
-    vector = embedder.embed(["deposit"])[0]
+    vector = context.models.open_embedder().embed(["deposit"])[0]
     assert sorted(store.nearest(vector, limit=50)) == sorted(ids)
     assert set(store.cosines(vector, ids)) == set(ids)
 

@@ -159,11 +159,11 @@ def test_foreign_credentials_are_dropped(model: FakeOpenAI, monkeypatch: pytest.
 
 def test_end_of_input_is_a_no(model: FakeOpenAI, here: Path, capsys: Capture) -> None:
     """Where nobody can be asked, a costly tool is not approved, and the model is told."""
-    model.replies += [calling("build_bot", name="bees", topic="Keeping bees"), "You did not approve."]
+    model.replies += [calling("build_bot", name="bees", documents="missing"), "You did not approve."]
     assert run(["-p", "make a bot about bees"]) == 0
     assert "FAILED ApprovalRequired" in model.requests[1].json["messages"][-1]["content"]
     err = capsys.readouterr().err
-    assert "Build the chatbot bees from the topic 'Keeping bees'" in err
+    assert "Build the chatbot bees from missing" in err
     assert "Go ahead?" in err
     assert not (here / "datasets").exists()
 

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from assistant.agent.tools import tools_of
 from pipelines.errors import AssistantError
+from pipelines.lazy import silence_libraries
 from pipelines.models.endpoint_errors import wrap_endpoint_error
 from pipelines.operation import Context, Operation
 from pipelines.settings import Endpoint
@@ -73,6 +74,7 @@ class Agent:
         *,
         stop: threading.Event,
     ) -> None:
+        silence_libraries()
         self._endpoint = endpoint
         self._context = context
         self._stop = stop
@@ -123,8 +125,15 @@ class Agent:
                 f"{self._endpoint.model} used its tools {_STEPS // 2} times and came to no answer",
                 hint="Ask for one step at a time, or choose a stronger model.",
             ) from error
-        except openai.OpenAIError as error:
-            raise wrap_endpoint_error(error, self._endpoint, role="agent", timeout_s=_TIMEOUT_S) from error
+        except (openai.OpenAIError, ValueError) as error:  # langchain's ValueError: no events in the answer
+            raise wrap_endpoint_error(
+                error, self._endpoint, role="agent", timeout_s=_TIMEOUT_S, retries=_RETRIES
+            ) from error
+        if not _came_to_something(messages[len(self._history) + 1 :]):
+            raise TurnError(
+                f"{self._endpoint.model} said nothing, or called a tool in a form that cannot be read",
+                hint="Ask again in other words, or choose a stronger model.",
+            )
         self._history = messages
 
     def _instructions(self) -> str:
@@ -137,6 +146,11 @@ class Agent:
             bots=workspace.names("bots"),
         )
         return text
+
+
+def _came_to_something(messages: Iterable[AnyMessage]) -> bool:
+    """Whether the model said anything, or called a tool in a form that can be read."""
+    return any(isinstance(message, AIMessage) and (message.text or message.tool_calls) for message in messages)
 
 
 def _events(messages: Iterable[AnyMessage]) -> Iterator[AgentEvent]:

@@ -77,7 +77,7 @@ _RULES = (
         is_reading=True,
     ),
     _Rule(
-        command="bot ask {name} {question}",
+        command="bot ask -- {name} {question}",
         patterns=(
             r"\bask\s+(?:the\s+)?(?:{bot}\s+)?{name}\s*[:,]?\s+(?P<question>.+)",
             r"问(?:一下|问)?\s*(?P<name>[\w.\-]+?)\s*[:：,，]\s*(?P<question>.+)",
@@ -85,7 +85,7 @@ _RULES = (
         is_reading=True,
     ),
     _Rule(
-        command="docs search {query} --collection {name}",
+        command="docs search --collection {name} -- {query}",
         patterns=(
             r"\b(?:search|look)\s+(?:in\s+)?{name}\s+for\s+(?P<query>.+)",
             r"在\s*{name}\s*(?:里|中)\s*(?:搜索|查找|检索)[:：]?\s*(?P<query>.+)",
@@ -128,6 +128,8 @@ def find_command(request: str) -> Command | None:
             if match is not None:
                 values = {name: text.strip(_TRIMMED) for name, text in match.groupdict().items() if text}
                 values |= {name: match[name].strip(_QUOTES) for name in _UNTRIMMED & values.keys()}
+                if "folder" in values:  # the dot that ends the sentence, not the one that means "here"
+                    values["folder"] = re.sub(r"(?<=[^./])\.+$", "", values["folder"])
                 values = {"name": _name_of(values), **_DEFAULTS, **values}
                 arguments = tuple(piece.format(**values) for piece in rule.command.split())
                 return Command(arguments=arguments, is_reading=rule.is_reading)

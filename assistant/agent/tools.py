@@ -34,6 +34,8 @@ def _as_tool(operation: Operation[Any, Any], context: Context, turn: threading.L
             return f"FAILED {type(error).__name__}: {error} {error.hint}".rstrip()
         except Stopped:
             return "STOPPED: the person stopped this. What was finished is kept."
+        except Exception as error:  # noqa: BLE001 - an edge: the model can still tell the person
+            return f"FAILED {type(error).__name__}: {error}"
         text = report.model_dump_json()
         return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} (cut here, {len(text)} characters in all)"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -74,9 +75,12 @@ click.version_option(__version__, message="assistant %(version)s")(APP)
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; return the exit code."""
-    is_json = "--json" in arguments
+    is_json = "--json" in arguments or _asks_for_json(arguments)
     try:
         code = APP.main(list(arguments), prog_name="assistant", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        sys.stderr.write(error.format_message() + "\n")
+        return USAGE_ERROR
     except click.ClickException as error:
         _show(error.format_message(), "See --help.", kind="UsageError", is_json=is_json)
         return USAGE_ERROR
@@ -88,6 +92,13 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the edge of the program
         return _fail(error, is_json=is_json)
     return code if isinstance(code, int) else 0
+
+
+def _asks_for_json(arguments: Sequence[str]) -> bool:
+    """Whether the agent's answer was asked for in a form for programs."""
+    forms = [form for option, form in itertools.pairwise(arguments) if option in ("-o", "--output")]
+    forms += [each.partition("=")[2] for each in arguments if each.startswith("--output=")]
+    return bool({"json", "stream-json"}.intersection(forms))
 
 
 def _fail(error: Exception, *, is_json: bool) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +46,10 @@ def run_operation(operation: Operation[Any, Any], values: Mapping[str, object], 
         context = make_context(terminal, yes=options.yes)
         if options.dry_run and operation.plan is not None:
             plan = operation.plan(params, context)
-            terminal.show_plan(plan)
+            if options.json:
+                sys.stdout.write(json.dumps(dataclasses.asdict(plan), ensure_ascii=False) + "\n")
+            else:
+                terminal.show_plan(plan)
             return
         report = operation.start(params, context)
         terminal.show_report(report)

@@ -94,4 +94,6 @@ def detect_language(setting: str) -> InterfaceLanguage:
 
 def translate(text: str, language: InterfaceLanguage, **values: object) -> str:
     """Return `text` in the language of the interface, with its values put in."""
-    return (_CHINESE.get(text, text) if language == "zh" else text).format(**values)
+    found = _CHINESE.get(text, text) if language == "zh" else text
+    # Without values nothing is to be put in, and a message may hold braces of its own.
+    return found.format(**values) if values else found

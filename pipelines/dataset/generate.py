@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import Counter
 from pathlib import Path
@@ -16,6 +17,7 @@ from pipelines.errors import DataError, SettingsError
 from pipelines.lazy import lazy_import
 from pipelines.manifest import Manifest, file_hash
 from pipelines.models.catalog import DEFAULT_BASE_MODEL, DEFAULT_EMBEDDER
+from pipelines.models.ledger import CallCounts
 from pipelines.operation import Context, Operation, Plan, Positional
 from pipelines.records import (
     Chunk,
@@ -106,6 +108,8 @@ def generate_dataset(params: GenerateParams, context: Context) -> GenerateReport
     """Write question-answer pairs about documents or a topic with the teacher."""
     started = time.monotonic()
     folder = context.workspace.dataset(params.dataset)
+    _check_source(params, context)
+    before = _counted(context)
     with locked(folder):
         manifest = Manifest(path=folder / MANIFEST, inputs=_inputs(params, context))
         finished = manifest.finished(GenerateReport)
@@ -131,7 +135,7 @@ def generate_dataset(params: GenerateParams, context: Context) -> GenerateReport
             requested=params.examples,
             kept=len(examples),
             rejected=dict(counts),
-            calls=_calls(writer, context),
+            calls=_calls(writer, before, context),
             samples=[example.question for example in examples[:3]],
             seconds=round(time.monotonic() - started, 2),
         )
@@ -155,11 +159,19 @@ def _inputs(params: GenerateParams, context: Context) -> dict[str, object]:
 
 def _chunks(params: GenerateParams, context: Context) -> list[Chunk]:
     """Return what to ask about: a collection's chunks, or notes that the teacher writes."""
-    if params.topic and params.collection:
-        raise SettingsError("a dataset is about a topic or about a collection, not both")
     if params.topic:
         notes = write_topic_notes(params.topic, params.dataset, context, base=params.base)
         return list(read_records(notes / CHUNKS, Chunk))
+    return list(read_records(context.workspace.chunks(str(params.collection)), Chunk))
+
+
+def _check_source(params: GenerateParams, context: Context) -> None:
+    """Refuse what cannot be written about, before anything is made for it."""
+    context.check_model(params.base)
+    if params.topic and params.collection:
+        raise SettingsError("a dataset is about a topic or about a collection, not both")
+    if params.topic:
+        return
     if not params.collection:
         raise SettingsError("nothing to write about", hint="Pass --collection NAME or --topic TEXT.")
     path = context.workspace.chunks(params.collection)
@@ -169,7 +181,12 @@ def _chunks(params: GenerateParams, context: Context) -> list[Chunk]:
             path=path,
             hint=f"Make it with: assistant docs add FOLDER --collection {params.collection}",
         )
-    return list(read_records(path, Chunk))
+
+
+def _counted(context: Context) -> CallCounts:
+    """Return what the process's teacher has been asked so far."""
+    teacher = context.models.open_teacher()
+    return dataclasses.replace(teacher.calls) if teacher is not None else CallCounts()
 
 
 def _writer(params: GenerateParams, context: Context) -> Writer:
@@ -234,8 +251,9 @@ def _example(draft: Draft, writer: Writer) -> Example:
     )
 
 
-def _calls(writer: Writer, context: Context) -> Calls:
-    counts = writer.calls
+def _calls(writer: Writer, before: CallCounts, context: Context) -> Calls:
+    then = dataclasses.asdict(before)
+    counts = CallCounts(**{name: count - then[name] for name, count in dataclasses.asdict(writer.calls).items()})
     endpoint = context.settings.teacher()
     cost = endpoint.cost_usd(tokens_in=counts.tokens_in, tokens_out=counts.tokens_out) if endpoint else 0.0
     return Calls(

@@ -32,7 +32,7 @@ def write_notes(topic: str, folder: Path, context: Context, *, base: str) -> lis
     description = fold_space(clean_text(topic))
     teacher = context.models.open_teacher()
     notes = (
-        _ask_teacher(teacher, description)
+        _ask_teacher(teacher, description, context)
         if teacher is not None
         else _continue(context.models.open_engine(base), description)
     )
@@ -54,7 +54,7 @@ def write_notes(topic: str, folder: Path, context: Context, *, base: str) -> lis
     return chunks
 
 
-def _ask_teacher(teacher: Teacher, topic: str) -> Iterator[tuple[str, list[str]]]:
+def _ask_teacher(teacher: Teacher, topic: str, context: Context) -> Iterator[tuple[str, list[str]]]:
     prompt = load_prompt("list_subtopics")
     request = Request(
         tag="subtopics",
@@ -77,9 +77,13 @@ def _ask_teacher(teacher: Teacher, topic: str) -> Iterator[tuple[str, list[str]]
         )
         for subtopic in dict.fromkeys(reply.record.subtopics)
     ]
-    for answered in teacher.ask(requests):
+    written = {answered.request.tag: answered for answered in teacher.ask(requests)}
+    for request in requests:  # in their order, whichever was answered first
+        answered = written[request.tag]
         if isinstance(answered.record, Notes):
-            yield answered.request.tag, _usable(answered.record.paragraphs)
+            yield request.tag, _usable(answered.record.paragraphs)
+        else:
+            context.notice(f"the notes on {request.tag!r} cannot be used: {answered.problem}")
 
 
 def _continue(engine: Engine, topic: str) -> Iterator[tuple[str, list[str]]]:

@@ -29,7 +29,8 @@ def wrap_endpoint_error(
     if isinstance(error, openai.APITimeoutError):
         return LLMConnectionError(
             f"{endpoint.url} did not answer within {timeout_s:g} s",
-            hint="Choose a faster model, or set a longer wait (ASSISTANT_TEACHER_TIMEOUT_S).",
+            hint="Choose a faster model"
+            + (", or set a longer wait (ASSISTANT_TEACHER_TIMEOUT_S)." if role == "teacher" else "."),
             **where,
         )
     if isinstance(error, openai.APIConnectionError):
@@ -48,6 +49,12 @@ def wrap_endpoint_error(
     )
 
 
+def _without_key(text: str, endpoint: Endpoint) -> str:
+    """Return a server's words without the key, which some repeat."""
+    key = endpoint.key.get_secret_value()
+    return text.replace(key, "***") if key else text
+
+
 def _of_status(error: openai.APIStatusError, endpoint: Endpoint, *, variable: str, retries: int) -> LLMStatusError:
     hints = {
         401: f"Check the key: export {variable}_KEY next to {variable}_URL.",
@@ -57,9 +64,9 @@ def _of_status(error: openai.APIStatusError, endpoint: Endpoint, *, variable: st
     kind = RateLimitError if error.status_code == 429 else LLMStatusError
     attempts = f" after {retries + 1} attempts" if retries and error.status_code in _RETRIED else ""
     return kind(
-        f"{endpoint.url} answered {error.status_code}{attempts}: {error.message[:200]}",
+        f"{endpoint.url} answered {error.status_code}{attempts}: {_without_key(error.message, endpoint)[:200]}",
         status_code=error.status_code,
-        body=str(error.body)[:2000],
+        body=_without_key(str(error.body), endpoint)[:2000],
         hint=hints.get(error.status_code, "Try again later; what was answered so far is kept."),
         endpoint=endpoint.url,
         model=endpoint.model,

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import openai
-from openai.types.chat import ChatCompletion
+from openai.types.chat import ChatCompletion, ChatCompletionMessage
 from pydantic import BaseModel, ValidationError
 
 from pipelines.errors import LLMError, LLMOutputError
+from pipelines.lazy import silence_libraries
 from pipelines.models.endpoint_errors import wrap_endpoint_error
 from pipelines.models.ledger import Call, CallCounts, Ledger, call_key
 from pipelines.records import Message
@@ -60,6 +61,7 @@ class Teacher:
     calls: CallCounts = field(default_factory=CallCounts)
 
     def __post_init__(self) -> None:
+        silence_libraries()
         self._client = openai.OpenAI(
             base_url=self.endpoint.url,
             api_key=self.endpoint.key.get_secret_value() or "none",
@@ -118,7 +120,8 @@ class Teacher:
 
     def _call(self, request: Request, key: str) -> Call:
         completion = self._send(request)
-        if not isinstance(completion, ChatCompletion) or not completion.choices:
+        content = _content(completion)
+        if content is None:
             raise LLMOutputError(
                 f"{self.endpoint.url} answered, but not with a chat completion: {str(completion)[:120]!r}",
                 raw=str(completion),
@@ -126,13 +129,13 @@ class Teacher:
                 model=self.name,
                 hint="Is this the base URL of an OpenAI-compatible API? It usually ends in /v1.",
             )
-        usage = completion.usage
+        usage = getattr(completion, "usage", None)
         return Call(
             key=key,
             model=self.name,
-            response=completion.choices[0].message.content or "",
-            tokens_in=usage.prompt_tokens if usage else 0,
-            tokens_out=usage.completion_tokens if usage else 0,
+            response=content,
+            tokens_in=getattr(usage, "prompt_tokens", None) or 0,
+            tokens_out=getattr(usage, "completion_tokens", None) or 0,
         )
 
     def _send(self, request: Request) -> object:
@@ -142,7 +145,8 @@ class Teacher:
             "temperature": request.temperature,
             "max_tokens": request.max_tokens,
         }
-        if not self._plain:
+        is_plain = self._plain  # as it is now: another thread may find out meanwhile
+        if not is_plain:
             arguments["response_format"] = {
                 "type": "json_schema",
                 "json_schema": {"name": request.schema.__name__, "schema": request.schema.model_json_schema()},
@@ -150,7 +154,7 @@ class Teacher:
         try:
             return self._client.chat.completions.create(**arguments)
         except openai.BadRequestError as error:
-            if self._plain:
+            if is_plain:
                 raise self._wrap(error) from error
             # Some servers know no schemas; the prompt describes the form as well.
             self._plain = True
@@ -160,6 +164,18 @@ class Teacher:
 
     def _wrap(self, error: Exception) -> LLMError:
         return wrap_endpoint_error(error, self.endpoint, role="teacher", timeout_s=self.timeout_s, retries=self.retries)
+
+
+def _content(completion: object) -> str | None:
+    """Return what a chat completion says; None where it is none."""
+    if not isinstance(completion, ChatCompletion) or not completion.choices:
+        return None
+    message = getattr(completion.choices[0], "message", None)
+    if not isinstance(message, ChatCompletionMessage):
+        return None
+    content = message.content or ""
+    # Half of a character that a server cut in two can neither be stored nor be parsed.
+    return content.encode("utf-8", "replace").decode() if isinstance(content, str) else None
 
 
 def parse_reply(raw: str, schema: type[BaseModel]) -> BaseModel:

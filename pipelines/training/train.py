@@ -100,6 +100,8 @@ def train_adapter(params: TrainParams, context: Context) -> TrainReport:
         "seed": context.seed,
     }
     manifest = Manifest(path=folder / MANIFEST, inputs=inputs)
+    context.check_model(params.base)
+    _check_splits(data)
     with locked(folder):
         finished = manifest.finished(TrainReport)
         if finished is not None and (folder / "adapter_model.safetensors").is_file():
@@ -165,14 +167,18 @@ def _train(params: TrainParams, context: Context, data: Path, folder: Path, *, k
     )
 
 
+def _check_splits(data: Path) -> None:
+    for path in (data / "train.jsonl", data / "validation.jsonl"):
+        if not path.is_file():
+            raise DataError(
+                f"there is no {path.name} in {path.parent}",
+                path=path,
+                hint=f"Make it with: assistant data curate {path.parent.name}",
+            )
+
+
 def _read_split(path: Path, tokenizer: PreTrainedTokenizerFast, max_length: int) -> tuple[list[render.Rendered], int]:
     """Return the examples of a split as tokens, and how many were too long."""
-    if not path.is_file():
-        raise DataError(
-            f"there is no {path.name} in {path.parent}",
-            path=path,
-            hint=f"Make it with: assistant data curate {path.parent.name}",
-        )
     rendered = [
         render.render_example(tokenizer, conversation.messages) for conversation in read_records(path, Conversation)
     ]

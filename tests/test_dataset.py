@@ -1,0 +1,622 @@
+"""Datasets: what is rejected, how they are split, and what their conversations teach."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from pipelines.dataset.checks import DuplicateFinder, check_draft
+from pipelines.dataset.compose import Material, compose
+from pipelines.dataset.curate import CURATE_DATASET, CurateParams, CurateReport, count_leaks
+from pipelines.dataset.facts import find_facts, spread, stands_alone
+from pipelines.dataset.files import CHUNKS, EXAMPLES, REJECTED, REJECTED_BY_CURATION, split_file
+from pipelines.dataset.show import LIST_DATASETS, SHOW_DATASET, ListDatasetsParams, ShowDatasetParams
+from pipelines.dataset.split import split_by_source
+from pipelines.dataset.writers import Draft
+from pipelines.errors import DataError
+from pipelines.models.nearest import NearestFinder
+from pipelines.operation import Context, open_context
+from pipelines.prompting import is_refusal
+from pipelines.quotes import check_answer, locate
+from pipelines.records import (
+    SPLITS,
+    Chunk,
+    Example,
+    ExampleKind,
+    Quote,
+    Rejection,
+    Split,
+    content_id,
+    read_records,
+    write_records,
+)
+from pipelines.text import words
+from tests.test_docs import Killed, MortalEmbedder, packaged_embedder, with_embedder
+
+THINGS = (
+    *("lantern", "kettle", "ladder", "trumpet", "carpet", "anchor", "mirror", "blanket", "compass", "hammer"),
+    *("saddle", "teapot", "violin", "curtain", "barrel", "pillow", "candle", "basket", "helmet", "wallet"),
+    *("guitar", "bottle", "camera", "engine", "button", "shovel", "needle", "jacket", "cushion", "tripod"),
+    *("funnel", "whistle", "drawer", "razor", "magnet", "mattress", "napkin", "umbrella", "scissors", "toaster"),
+)
+PLACES = ("cellar", "attic", "garage", "kitchen", "stable", "library", "chapel", "harbour")
+COLOURS = ("brass", "silver", "wooden", "velvet", "purple")
+PER_DOCUMENT = 4
+
+
+def make_chunk(text: str, *, document: str = "house.md", start: int = 0, heading: str = "House") -> Chunk:
+    """Return a chunk."""
+    end = start + len(text)
+    chunk_id = content_id(document, str(start), str(end), text)
+    return Chunk(id=chunk_id, document=document, start=start, end=end, text=text, heading=heading)
+
+
+def make_example(question: str, sentence: str, chunk: Chunk) -> Example:
+    """Return an example as generation writes it, whose answer is the sentence itself."""
+    quote = locate(sentence, chunk)
+    assert quote is not None
+    return Example(
+        id=content_id(question, chunk.id, quote.quote),
+        kind=ExampleKind.GROUNDED,
+        question=question,
+        answer=sentence,
+        source=chunk.id,
+        quotes=(quote,),
+        teacher="test",
+        prompt="test@1",
+    )
+
+
+def sentence_about(number: int) -> str:
+    """Return one fact of the house."""
+    colour, place = COLOURS[number % len(COLOURS)], PLACES[number % len(PLACES)]
+    return f"The {colour} {THINGS[number]} of the old house is kept in the {place} behind door {number}."
+
+
+def question_about(number: int) -> str:
+    """Return the question that the fact answers."""
+    return f"Where is the {THINGS[number]} kept?"
+
+
+def make_house(count: int = len(THINGS)) -> tuple[list[Chunk], list[Example]]:
+    """Return chunks of several documents, and one example about each."""
+    chunks, examples = [], []
+    for number in range(count):
+        document, start = f"floor-{number // PER_DOCUMENT}.md", 200 * (number % PER_DOCUMENT)
+        filler = f"Guests may borrow {THINGS[number]}s on weekdays only."
+        chunk = make_chunk(f"{sentence_about(number)} {filler}", document=document, start=start)
+        chunks.append(chunk)
+        examples.append(make_example(question_about(number), sentence_about(number), chunk))
+    return chunks, examples
+
+
+def write_dataset(context: Context, chunks: Sequence[Chunk], examples: Sequence[Example]) -> Path:
+    """Write what generation leaves for curation; return the dataset's folder."""
+    folder = context.workspace.dataset("house")
+    folder.mkdir(parents=True)
+    write_records(folder / CHUNKS, chunks)
+    write_records(folder / EXAMPLES, examples)
+    return folder
+
+
+def curate(context: Context, **params: float) -> CurateReport:
+    """Curate as every surface does."""
+    return CURATE_DATASET.start(CurateParams.model_validate({"dataset": "house", **params}), context)
+
+
+def read_splits(folder: Path) -> dict[Split, list[Example]]:
+    """Return the examples of each split."""
+    return {split: list(read_records(folder / split_file(split), Example)) for split in SPLITS}
+
+
+def open_house(folder: Path, *, seed: int = 0) -> Context:
+    """Return a context of its own in a folder, with the real embedder."""
+    context = with_embedder(open_context(folder / "workspace"), packaged_embedder(), folder)
+    return dataclasses.replace(context, seed=seed)
+
+
+@dataclasses.dataclass
+class House:
+    """A dataset that was curated, and what it was made of."""
+
+    context: Context
+    folder: Path
+    report: CurateReport
+    chunks: dict[str, Chunk]
+    splits: dict[Split, list[Example]]
+
+    @property
+    def everything(self) -> list[Example]:
+        """All examples of all splits."""
+        return [example for examples in self.splits.values() for example in examples]
+
+    def shown(self, example: Example) -> list[Chunk]:
+        """Return the passages that an example shows."""
+        return [self.chunks[chunk_id] for chunk_id in example.chunks]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> House:
+    """A curated dataset, for tests that change nothing."""
+    context = open_house(tmp_path_factory.mktemp("house"))
+    chunks, examples = make_house()
+    folder = write_dataset(context, chunks, examples)
+    report = curate(context)
+    return House(context, folder, report, {chunk.id: chunk for chunk in chunks}, read_splits(folder))
+
+
+CHUNK = make_chunk("The brass lantern is kept in the cellar. Guests may borrow it on weekdays.")
+CHUNK_ZH = make_chunk("铜灯放在地下室里。客人只能在工作日借用。")
+
+
+def make_draft(question: str, *, answer: str = "In the cellar.", chunk: Chunk = CHUNK) -> Draft:
+    """Return a draft about a chunk."""
+    quote = Quote(document=chunk.document, quote=chunk.text, start=chunk.start, end=chunk.end)
+    return Draft(chunk=chunk, question=question, answer=answer, quote=quote)
+
+
+@pytest.mark.parametrize(
+    ("draft", "check"),
+    [
+        (make_draft("Where is the brass lantern kept?"), None),
+        (make_draft("铜灯放在哪里？", answer="地下室。", chunk=CHUNK_ZH), None),
+        (make_draft("Where lantern?"), "length"),
+        (make_draft(" ".join(["where"] * 61) + "?"), "length"),
+        (make_draft("The brass lantern is kept in the cellar."), "form"),
+        (make_draft("Where is the lantern? Tell me."), "form"),
+        (make_draft("What does the passage say about lanterns?"), "points_at_passage"),
+        (make_draft("According to the text, where is the lantern?"), "points_at_passage"),
+        (make_draft("Which lantern is mentioned above?"), "points_at_passage"),
+        (make_draft("本文提到的铜灯放在哪里？", chunk=CHUNK_ZH), "points_at_passage"),
+        (make_draft("As an AI, where would you keep the lantern?"), "boilerplate"),
+        (make_draft("Where is the lantern kept?", answer="I'm sorry, but I cannot tell."), "boilerplate"),
+        (make_draft("Where is the lantern kept?", answer="The documents do not answer this."), "boilerplate"),
+        (make_draft("铜灯放在哪里？", chunk=CHUNK), "language"),
+        (make_draft("Where is the lantern kept?", chunk=CHUNK_ZH), "language"),
+    ],
+)
+def test_a_draft_is_rejected_by_the_check_it_fails(draft: Draft, check: str | None) -> None:
+    """A rejection names its check, its reason, the question and the chunk; a good draft passes."""
+    rejection = check_draft(draft, DuplicateFinder())
+    if check is None:
+        assert rejection is None
+        return
+    assert rejection is not None
+    assert (rejection.check, rejection.text, rejection.source) == (check, draft.question, draft.chunk.id)
+    assert rejection.reason
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "check"),
+    [
+        ("Where is the lantern kept?", "Where is the lantern kept?", "exact_duplicate"),
+        ("Where is the lantern kept?", "where is  the LANTERN kept", "exact_duplicate"),
+        ("Where is the lantern kept?", "Where is the lantern kept now?", "near_duplicate"),
+        ("Where is the lantern kept?", "Is the lantern kept where?", "near_duplicate"),
+        ("Where is the lantern kept?", "Where is the ladder kept?", None),
+        ("Where is the lantern kept?", "Who may borrow the lantern?", None),
+        ("铜灯放在哪里？", "铜灯放在哪里", "exact_duplicate"),
+        ("请问这盏铜灯放在哪里？", "请问那盏铜灯放在哪里？", "near_duplicate"),
+        ("铜灯放在哪里？", "谁可以借用铜灯？", None),
+    ],
+)
+def test_a_question_asked_before_is_a_duplicate(first: str, second: str, check: str | None) -> None:
+    """Case, spaces, marks and a word more do not make another question; another thing does."""
+    finder = DuplicateFinder()
+    assert finder.check(first) is None
+    problem = finder.check(second)
+    assert (problem and problem[0]) == check
+
+
+def test_a_rejected_draft_is_not_remembered() -> None:
+    """A question that was dropped for another reason does not make the next one a duplicate."""
+    finder = DuplicateFinder()
+    assert check_draft(make_draft("Where is the brass lantern kept."), finder) is not None
+    assert check_draft(make_draft("Where is the brass lantern kept?"), finder) is None
+
+
+QUESTIONS = st.lists(
+    st.lists(st.sampled_from(["where", "is", "the", "lantern", "ladder", "灯"]), max_size=7).map(" ".join), max_size=12
+)
+
+
+def keep_first(questions: Sequence[str]) -> list[str]:
+    """Return the questions that are not duplicates of earlier ones."""
+    finder = DuplicateFinder()
+    return [question for question in questions if finder.check(question) is None]
+
+
+def likeness(first: str, second: str) -> float:
+    """Return the share of words that two questions have in common."""
+    one, other = set(words(first)), set(words(second))
+    return len(one & other) / len(one | other) if one | other else 1.0
+
+
+@given(QUESTIONS)
+def test_dropping_duplicates_twice_drops_nothing_more(questions: list[str]) -> None:
+    """What is left has no duplicates, and of all that was dropped something like it is left."""
+    kept = keep_first(questions)
+    assert keep_first(kept) == kept
+    for number, question in enumerate(kept):
+        assert not [other for other in kept[:number] if likeness(question, other) >= 0.8]
+    for question in questions:
+        assert question in kept or any(likeness(question, other) >= 0.8 for other in kept)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("The brass lantern is kept in the cellar of the house.", True),
+        ("- The brass lantern is kept in the cellar of the house.", True),
+        ("铜灯放在老房子的地下室里，客人可以借用。", True),
+        ("The lantern is here.", False),
+        ("It is kept in the cellar of the old house by the river.", False),
+        ("However, the lantern is kept in the cellar of the house.", False),
+        ("此外，铜灯放在老房子的地下室里，可以借用。", False),
+        ("The brass lantern is kept in the cellar of the house", False),
+        ("Where in the house is the brass lantern kept by the owner?", False),
+        ("Run lantern --start | tee the_log_of_the_cellar.txt and wait.", False),
+        ("See https://example.org/lantern for the cellar of the old house.", False),
+        ("The lantern " + "is kept in the cellar and " * 20 + "nowhere else.", False),
+    ],
+)
+def test_a_fact_can_be_quoted_alone(sentence: str, expected: bool) -> None:
+    """A fact is a whole sentence of useful length that points at no other one."""
+    assert stands_alone(sentence) is expected
+
+
+def test_facts_are_found_at_their_offsets() -> None:
+    """Each fact is a sentence of its chunk."""
+    text = (
+        "The brass lantern is kept in the cellar of the house. It is old. The wooden ladder is kept in the old garage."
+    )
+    facts = find_facts(make_chunk(text, start=70))
+    assert [fact.text for fact in facts] == [
+        "The brass lantern is kept in the cellar of the house.",
+        "The wooden ladder is kept in the old garage.",
+    ]
+    for fact in facts:
+        assert text[fact.start : fact.end].split() == fact.text.split()
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=6), st.integers(0, 9))
+def test_every_chunk_has_its_turn_first(counts: list[int], seed: int) -> None:
+    """Facts keep their number; no chunk is asked about again before all others were."""
+    texts = [" ".join(sentence_about(number + index) for index in range(count)) for number, count in enumerate(counts)]
+    chunks = [make_chunk(text, document=f"{number}.md") for number, text in enumerate(texts)]
+    facts = [fact for chunk in chunks for fact in find_facts(chunk)]
+    ordered = spread(facts, seed=seed)
+    assert len(facts) == sum(counts)
+    assert Counter((fact.chunk.id, fact.start) for fact in ordered) == Counter(
+        (fact.chunk.id, fact.start) for fact in facts
+    )
+    turns: list[int] = []
+    for number, fact in enumerate(ordered):
+        turns.append([other.chunk.id for other in ordered[:number]].count(fact.chunk.id))
+    assert turns == sorted(turns)
+    assert ordered == spread(facts[::-1], seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("documents", "rooms", "group_of"),
+    [
+        (10, 1, lambda chunk: chunk.document),
+        (1, 8, lambda chunk: chunk.heading),
+        (2, 2, lambda chunk: chunk.id),
+    ],
+)
+def test_sources_are_split_whole(documents: int, rooms: int, group_of: Callable[[Chunk], str]) -> None:
+    """Documents stay whole where there are enough of them, else their sections, else their chunks."""
+    chunks, examples = [], []
+    for number in range(40):
+        document, heading = f"{number % documents}.md", f"House › Room {number % rooms}"
+        chunks.append(make_chunk(sentence_about(number), document=document, start=200 * number, heading=heading))
+        examples.append(make_example(question_about(number), sentence_about(number), chunks[-1]))
+    by_id = {chunk.id: chunk for chunk in chunks}
+    split_of = split_by_source(examples, by_id, validation_share=0.12, test_share=0.25, seed=0)
+    assert split_of.keys() == by_id.keys()
+    splits_of_group: dict[str, set[Split]] = {}
+    for chunk in chunks:
+        splits_of_group.setdefault(group_of(chunk), set()).add(split_of[chunk.id])
+    assert [len(splits) for splits in splits_of_group.values()] == [1] * len(splits_of_group)
+    assert set(split_of.values()) == set(SPLITS)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_splits_have_about_their_shares(seed: int) -> None:
+    """Test and validation are as large as was asked, as near as whole sources allow."""
+    chunks, examples = make_house()
+    split_of = split_by_source(
+        examples, {chunk.id: chunk for chunk in chunks}, validation_share=0.2, test_share=0.3, seed=seed
+    )
+    counts = Counter(split_of[example.source] for example in examples)
+    assert abs(counts["test"] - 0.3 * len(examples)) <= PER_DOCUMENT
+    assert abs(counts["validation"] - 0.2 * len(examples)) <= PER_DOCUMENT
+
+
+def test_the_seed_decides_who_is_tested() -> None:
+    """The same seed divides the same way; another one another way."""
+    chunks, examples = make_house()
+    by_id = {chunk.id: chunk for chunk in chunks}
+
+    def divide(seed: int) -> dict[str, Split]:
+        return split_by_source(examples, by_id, validation_share=0.12, test_share=0.25, seed=seed)
+
+    assert divide(0) == divide(0)
+    assert len({tuple(sorted(divide(seed).items())) for seed in range(4)}) > 1
+
+
+def test_nothing_of_one_split_is_in_another(house: House) -> None:
+    """No passage, text, source, document or question of the test was trained on."""
+    assert house.report.leaks == 0
+    assert count_leaks(house.splits) == 0
+    for things in (
+        lambda example: set(example.chunks),
+        lambda example: {chunk.text for chunk in house.shown(example)},
+        lambda example: {chunk.document for chunk in house.shown(example)},
+        lambda example: {example.source},
+        lambda example: {example.question.casefold()},
+    ):
+        seen = [set().union(*(things(example) for example in examples)) for examples in house.splits.values()]
+        assert all(seen)
+        assert sum(map(len, seen)) == len(set().union(*seen))
+
+
+def test_leaks_are_counted(house: House) -> None:
+    """An example that stands in two splits is found, by its passages and its question."""
+    [leaking, *others] = house.splits["test"]
+    splits: dict[Split, list[Example]] = {"train": [leaking], "validation": others[:0], "test": [leaking]}
+    assert count_leaks(splits) == len(leaking.chunks) + 1
+
+
+def test_a_copy_of_a_document_does_not_leak(tmp_path: Path) -> None:
+    """Where the same text lies under two names, it is not trained on under one and tested under the other."""
+    chunks, examples = make_house(24)
+    copies = [make_chunk(chunk.text, document=f"copy of {chunk.document}", start=chunk.start) for chunk in chunks]
+    asked = [
+        make_example(f"On which days may {THINGS[number]}s be borrowed?", copy.text.partition(". ")[2], copy)
+        for number, copy in enumerate(copies)
+    ]
+    context = open_house(tmp_path)
+    folder = write_dataset(context, [*chunks, *copies], [*examples, *asked])
+    report = curate(context)
+    text_of = {chunk.id: chunk.text for chunk in [*chunks, *copies]}
+    splits = read_splits(folder)
+    trained = {text_of[chunk_id] for example in splits["train"] for chunk_id in example.chunks}
+    tested = {text_of[chunk_id] for example in splits["test"] for chunk_id in example.chunks}
+    assert (len(trained & tested), report.leaks) == (0, 0)
+
+
+def test_every_answer_is_proved_by_the_passages_shown(house: House) -> None:
+    """What is taught as a citation is a citation: the passage is shown, under the number it is cited by."""
+    grounded = [example for example in house.everything if example.kind is ExampleKind.GROUNDED]
+    assert {example.source for example in grounded} == set(house.chunks)
+    for example in grounded:
+        checked = check_answer(example.messages[-1].content, house.shown(example))
+        assert checked.quotes == example.quotes
+        assert (checked.prose, checked.unproved) == ("", ())
+        cited = int(example.messages[-1].content.rpartition("[")[2].rstrip("]"))
+        assert example.chunks[cited - 1] == example.source
+
+
+def test_the_prompt_shows_the_passages_in_order(house: House) -> None:
+    """A conversation is system, user, assistant; the user's message holds each passage once, numbered."""
+    for example in house.everything:
+        assert [message.role for message in example.messages] == ["system", "user", "assistant"]
+        asked = example.messages[1].content
+        assert len(set(example.chunks)) == len(example.chunks) == 3
+        positions = [
+            asked.index(f"[{number}] House\n{chunk.text}") for number, chunk in enumerate(house.shown(example), 1)
+        ]
+        assert positions == sorted(positions)
+        assert f"Question: {example.question}\n" in asked
+
+
+def test_an_answer_of_ones_own_words_follows_the_quote(tmp_path: Path) -> None:
+    """Where the teacher wrote an answer besides the quote, both are learnt."""
+    chunks, examples = make_house(16)
+    worded = [example.model_copy(update={"answer": f"Behind door {n}."}) for n, example in enumerate(examples)]
+    context = open_house(tmp_path)
+    folder = write_dataset(context, chunks, worded)
+    curate(context, unanswerable_share=0)
+    by_id = {chunk.id: chunk for chunk in chunks}
+    for example in (example for examples in read_splits(folder).values() for example in examples):
+        checked = check_answer(example.messages[-1].content, [by_id[each] for each in example.chunks])
+        assert (checked.quotes, checked.prose) == (example.quotes, example.answer)
+
+
+def test_an_unanswerable_question_is_refused_without_its_passage(house: House) -> None:
+    """The chunk that answers is never shown, and the answer is the refusal, without quotes."""
+    unanswerable = [example for example in house.everything if example.kind is ExampleKind.UNANSWERABLE]
+    assert unanswerable
+    for example in unanswerable:
+        assert example.source not in example.chunks
+        assert is_refusal(example.answer)
+        assert (example.messages[-1].content, example.quotes) == (example.answer, ())
+
+
+def test_a_sentence_that_stands_in_two_chunks_is_not_unanswerable() -> None:
+    """A question is refused only where no passage shown holds the sentence that answers it."""
+    shared = "The owner of the old house answers every letter within seven days."
+    chunks = [make_chunk(f"{sentence_about(n)} {shared}", document=f"{n}.md") for n in range(6)]
+    examples = [make_example(question_about(n), sentence_about(n), chunk) for n, chunk in enumerate(chunks)]
+    examples.append(make_example("How quickly does the owner answer letters?", shared, chunks[0]))
+    by_id = {chunk.id: chunk for chunk in chunks}
+    embedder = packaged_embedder()
+    material = Material(
+        examples=examples,
+        chunks=chunks,
+        chunk_vectors=embedder.embed([chunk.text for chunk in chunks]),
+        question_vectors=embedder.embed([example.question for example in examples]),
+        nearest=NearestFinder(embedder),
+    )
+    quote_of = {example.question: example.quotes[0].quote for example in examples}
+    for seed in range(4):
+        for example in compose(material, split="train", passages=2, unanswerable_share=0.6, seed=seed):
+            if example.kind is ExampleKind.UNANSWERABLE:
+                shown = [by_id[chunk_id] for chunk_id in example.chunks]
+                assert not [chunk for chunk in shown if locate(quote_of[example.question], chunk)]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5])
+def test_the_share_of_unanswerable_questions_is_as_asked(tmp_path: Path, share: float) -> None:
+    """In the whole, and as nearly in each split as its size allows."""
+    context = open_house(tmp_path)
+    folder = write_dataset(context, *make_house())
+    report = curate(context, unanswerable_share=share)
+    assert report.unanswerable / report.kept == pytest.approx(share, abs=0.06)
+    for examples in read_splits(folder).values():
+        refused = sum(example.kind is ExampleKind.UNANSWERABLE for example in examples)
+        assert abs(refused - share * len(examples)) <= 2
+
+
+def test_the_report_counts_what_was_written(house: House) -> None:
+    """Splits, refusals and the total are those of the files."""
+    assert house.report.splits == {split: len(examples) for split, examples in house.splits.items()}
+    assert house.report.kept == len(house.everything)
+    assert house.report.unanswerable == sum(example.kind is ExampleKind.UNANSWERABLE for example in house.everything)
+    assert house.report.rejected == {}
+    assert all(example.split == split for split, examples in house.splits.items() for example in examples)
+
+
+def test_the_same_seed_makes_the_same_dataset(house: House, tmp_path: Path) -> None:
+    """Files are the same to the byte for the same seed, and others for another."""
+    files = [split_file(split) for split in SPLITS]
+    for seed, is_same in ((0, True), (1, False)):
+        context = open_house(tmp_path / str(seed), seed=seed)
+        folder = write_dataset(context, *make_house())
+        curate(context)
+        same = [(folder / name).read_bytes() == (house.folder / name).read_bytes() for name in files]
+        assert all(same) is is_same
+
+
+def test_a_curated_dataset_is_not_curated_again(tmp_path: Path) -> None:
+    """Without a change there is nothing to embed; with a split lost, or other parameters, there is."""
+    context = open_house(tmp_path)
+    folder = write_dataset(context, *make_house())
+    first = curate(context)
+    dead = with_embedder(context, MortalEmbedder(packaged_embedder(), calls=0), tmp_path)
+    assert curate(dead) == first
+    with pytest.raises(Killed):
+        curate(dead, passages=2)
+    (folder / split_file("test")).unlink()
+    with pytest.raises(Killed):
+        curate(dead)
+    assert curate(context) == first
+
+
+def test_too_few_examples_are_refused(tmp_path: Path) -> None:
+    """Seven examples cannot be divided in three; the hint says how to get more."""
+    context = open_house(tmp_path)
+    folder = write_dataset(context, *make_house(7))
+    with pytest.raises(DataError, match="7 examples are too few") as caught:
+        curate(context)
+    assert "--examples" in caught.value.hint
+    assert not (folder / split_file("train")).exists()
+
+
+def test_examples_of_one_chunk_cannot_be_split(tmp_path: Path) -> None:
+    """Where one source holds everything, no split can be kept apart from the others."""
+    context = open_house(tmp_path)
+    chunk = make_chunk(" ".join(sentence_about(number) for number in range(9)))
+    write_dataset(context, [chunk], [make_example(question_about(n), sentence_about(n), chunk) for n in range(9)])
+    with pytest.raises(DataError, match="no example is left for the"):
+        curate(context)
+
+
+def test_a_dataset_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """The hint says how to make it."""
+    with pytest.raises(DataError, match="there is no dataset 'house'") as caught:
+        curate(open_house(tmp_path))
+    assert "data generate" in caught.value.hint
+
+
+def tamper(example: Example, **changes: object) -> Example:
+    """Return the example with its quote changed."""
+    return example.model_copy(update={"quotes": (example.quotes[0].model_copy(update=changes),)})
+
+
+def test_what_does_not_hold_is_dropped_with_its_reason(tmp_path: Path) -> None:
+    """An example whose quote was changed, moved or taken away is rejected; so is one asked before."""
+    chunks, examples = make_house()
+    quote = examples[0].quotes[0]
+    bad = [
+        tamper(examples[0], quote=quote.quote.replace("cellar", "attic")),
+        tamper(examples[1], start=quote.start + 1, end=quote.end + 1),
+        tamper(examples[2], document="other.md"),
+        examples[3].model_copy(update={"quotes": ()}),
+        examples[4].model_copy(update={"source": "no such chunk"}),
+        examples[6].model_copy(update={"question": examples[5].question}),
+        examples[7].model_copy(update={"question": examples[5].question + " Now?"}),
+    ]
+    context = open_house(tmp_path)
+    folder = write_dataset(context, chunks, [*bad[:5], examples[5], *bad[5:], *examples[8:]])
+    report = curate(context)
+    assert report.rejected == {"quote": 5, "exact_duplicate": 1, "near_duplicate": 1}
+    rejections = list(read_records(folder / REJECTED_BY_CURATION, Rejection))
+    assert [rejection.text for rejection in rejections] == [example.question for example in bad]
+    used = {example.source for examples in read_splits(folder).values() for example in examples}
+    assert not used & {chunk.id for chunk in [*chunks[:5], *chunks[6:8]]}
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"unanswerable_share": 0.7}, {"passages": 0}, {"test_share": 0.0}, {"validation_share": 0.5}, {"dataset": "../x"}],
+)
+def test_parameters_out_of_range_are_refused(params: dict[str, object]) -> None:
+    """Shares and sizes that cannot be met are refused before anything is read."""
+    with pytest.raises(ValidationError):
+        CurateParams.model_validate({"dataset": "house", **params})
+
+
+def test_a_split_is_read_as_it_was_written(house: House, tmp_path: Path) -> None:
+    """JSONL keeps every example, to the letter."""
+    for examples in house.splits.values():
+        write_records(tmp_path / "copy.jsonl", examples)
+        assert list(read_records(tmp_path / "copy.jsonl", Example)) == examples
+
+
+def test_datasets_are_listed_with_their_sizes(house: House) -> None:
+    """Examples and splits are counted."""
+    [line] = LIST_DATASETS.start(ListDatasetsParams(), house.context).datasets
+    assert (line.dataset, line.examples) == ("house", len(THINGS))
+    assert {"train": line.train, "validation": line.validation, "test": line.test} == house.report.splits
+
+
+@pytest.mark.parametrize(("part", "count"), [("examples", 3), ("train", 1), ("validation", 2), ("test", 1000)])
+def test_records_are_shown(house: House, part: str, count: int) -> None:
+    """The first records of a part are shown with the answer that is learnt, and no more than asked."""
+    params = ShowDatasetParams.model_validate({"dataset": "house", "part": part, "count": count})
+    shown = SHOW_DATASET.start(params, house.context).records
+    stored = list(read_records(house.folder / f"{part}.jsonl", Example))[:count]
+    assert [record.question for record in shown] == [example.question for example in stored]
+    if part != "examples":
+        assert [record.answer for record in shown] == [example.messages[-1].content for example in stored]
+
+
+def test_rejections_are_shown_with_their_reasons(tmp_path: Path) -> None:
+    """What generation dropped can be looked at."""
+    context = open_house(tmp_path)
+    folder = write_dataset(context, *make_house(1))
+    write_records(folder / REJECTED, [Rejection(check="form", reason="no mark", text="Where", source="c1")])
+    params = ShowDatasetParams(dataset="house", part="rejected")
+    [record] = SHOW_DATASET.start(params, context).records
+    assert (record.question, record.answer, record.source) == ("Where", "form: no mark", "c1")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "problem"), [("gone", "no dataset 'gone'; known: house"), ("house", "cannot read")]
+)
+def test_what_is_not_there_is_not_shown(tmp_path: Path, dataset: str, problem: str) -> None:
+    """An unknown dataset is told with those that exist; so is a part that was not made yet."""
+    context = open_house(tmp_path)
+    write_dataset(context, *make_house(1))
+    with pytest.raises(DataError, match=problem):
+        SHOW_DATASET.start(ShowDatasetParams(dataset=dataset, part="train"), context)
