@@ -12,6 +12,7 @@ import functools
 import importlib
 import logging
 import os
+import warnings
 from types import ModuleType
 
 from pipelines.errors import MissingExtraError
@@ -44,6 +45,8 @@ def silence_libraries() -> None:
     os.environ.update(_SILENT)
     for name in [name for name in os.environ if name.startswith(_FOREIGN_CREDENTIALS)]:
         del os.environ[name]
+    # Deprecations are between the libraries and us; the person at the terminal can do nothing.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(peft|torch|transformers)\.")
     for name in _NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
 
