@@ -275,11 +275,13 @@ def test_a_question_that_gives_orders_does_not_change_the_system_message(chatbot
 
 
 def test_a_follow_up_is_searched_with_the_question_before(chatbot: Chatbot) -> None:
-    """A question that leans on the one before finds what both are about."""
-    engine = ScriptedEngine('"It is paid back when the bicycle is returned." [1]')
-    answer = chatbot.ask("When is it paid back?", engine, previous=DEPOSIT)
+    """A question that leans on the one before finds what both are about; alone it finds something else."""
+    question, engine = "And is that free for all?", ScriptedEngine(PROVED)
+    alone = chatbot.ask(question, ScriptedEngine(""), passages=1)
+    answer = chatbot.ask(question, engine, previous=DEPOSIT, passages=1)
+    assert [passage.chunk.document for passage in alone.passages] != ["deposits.md"]
     assert [quote.document for quote in answer.citations] == ["deposits.md"]
-    assert f"Question: {DEPOSIT} When is it paid back?" in engine.prompts[0][1].content
+    assert f"Question: {DEPOSIT} {question}" in engine.prompts[0][1].content
 
 
 @pytest.mark.parametrize(

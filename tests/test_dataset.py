@@ -97,6 +97,18 @@ def make_house(count: int = len(THINGS)) -> tuple[list[Chunk], list[Example]]:
     return chunks, examples
 
 
+def make_material(chunks: Sequence[Chunk], examples: Sequence[Example]) -> Material:
+    """Return what a split is composed of, with its real vectors."""
+    embedder = packaged_embedder()
+    return Material(
+        examples=examples,
+        chunks=chunks,
+        chunk_vectors=embedder.embed([chunk.text for chunk in chunks]),
+        question_vectors=embedder.embed([example.question for example in examples]),
+        nearest=NearestFinder(embedder),
+    )
+
+
 def write_dataset(context: Context, chunks: Sequence[Chunk], examples: Sequence[Example]) -> Path:
     """Write what generation leaves for curation; return the dataset's folder."""
     folder = context.workspace.dataset("house")
@@ -449,14 +461,7 @@ def test_a_sentence_that_stands_in_two_chunks_is_not_unanswerable() -> None:
     examples = [make_example(question_about(n), sentence_about(n), chunk) for n, chunk in enumerate(chunks)]
     examples.append(make_example("How quickly does the owner answer letters?", shared, chunks[0]))
     by_id = {chunk.id: chunk for chunk in chunks}
-    embedder = packaged_embedder()
-    material = Material(
-        examples=examples,
-        chunks=chunks,
-        chunk_vectors=embedder.embed([chunk.text for chunk in chunks]),
-        question_vectors=embedder.embed([example.question for example in examples]),
-        nearest=NearestFinder(embedder),
-    )
+    material = make_material(chunks, examples)
     quote_of = {example.question: example.quotes[0].quote for example in examples}
     for seed in range(4):
         for example in compose(material, split="train", passages=2, unanswerable_share=0.6, seed=seed):
@@ -495,6 +500,21 @@ def test_the_same_seed_makes_the_same_dataset(house: House, tmp_path: Path) -> N
         curate(context)
         same = [(folder / name).read_bytes() == (house.folder / name).read_bytes() for name in files]
         assert all(same) is is_same
+
+
+@pytest.mark.parametrize("passages", [1, 4])
+def test_the_seed_decides_what_is_shown_together(passages: int) -> None:
+    """Sets and orders come from the seed alone; each question is asked once with its passage."""
+    material = make_material(*make_house(16))
+
+    def composed(seed: int) -> list[Example]:
+        return compose(material, split="train", passages=passages, unanswerable_share=0.25, seed=seed)
+
+    assert composed(0) == composed(0)
+    assert composed(0) != composed(1)
+    grounded = [example for example in composed(0) if example.kind is ExampleKind.GROUNDED]
+    assert sorted(example.question for example in grounded) == sorted(each.question for each in material.examples)
+    assert {len(example.chunks) for example in grounded} == {passages}
 
 
 def test_a_curated_dataset_is_not_curated_again(tmp_path: Path) -> None:

@@ -265,6 +265,19 @@ def test_folders_of_the_same_name_do_not_replace_each_other(context: Context, tm
     assert [number for number in range(3) if any(f"number {number}" in text for text in texts)] == [0, 1, 2]
 
 
+def test_a_name_that_is_led_by_its_folder_meets_no_other(context: Context, folder: Path, tmp_path: Path) -> None:
+    """A file that is called docs/hours.md for its folder does not replace one that is called so by itself."""
+    other = tmp_path / "docs"
+    (other / "docs").mkdir(parents=True)
+    (other / "hours.md").write_text("# Branch\n\nThe branch opens at noon.\n", encoding="utf-8")
+    (other / "docs" / "hours.md").write_text("# Kiosk\n\nThe kiosk opens at dusk.\n", encoding="utf-8")
+    add(context, folder)
+    assert changes(add(context, other)) == {"added": 2}
+    texts = " ".join(shown(context, document) for document in documents(context))
+    assert "noon" in texts
+    assert "dusk" in texts
+
+
 def test_a_file_of_a_folder_that_was_added_is_not_stored_twice(context: Context, folder: Path) -> None:
     """Adding a file alone, after the folder it lies in, finds it unchanged."""
     add(context, folder)

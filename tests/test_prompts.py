@@ -75,7 +75,7 @@ def test_an_unknown_prompt_is_refused(name: str, version: int | None) -> None:
 def test_a_prompt_is_parsed_and_rendered() -> None:
     """Front matter, constants and sections come out as they were written."""
     prompt = parse(GOOD)
-    assert (prompt.id, prompt.purpose, prompt.inputs) == ("greet@1", "Greet somebody.", {"name"})
+    assert (prompt.id, prompt.purpose, prompt.inputs) == ("greet@1", "Greet somebody.", frozenset({"name"}))
     assert prompt.defaults == {"temperature": 0.0, "max_tokens": 8}
     assert prompt.sha256 == hashlib.sha256(GOOD.encode()).hexdigest()
     assert prompt.render(name="Ada") == [("system", "Be polite. Say Hello."), ("user", "I am Ada.")]

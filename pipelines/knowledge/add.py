@@ -123,7 +123,9 @@ def _update_vectors(folder: Path, ledger: KnowledgeLedger, context: Context) -> 
     if store.count() < ledger.count_stored():
         context.notice("the vector index has lost entries and is made again from the ledger")
         ledger.mark_all_pending()
-    pending = ledger.pending()
+    pending, stored = ledger.pending(), ledger.count_stored()
+    if pending and stored:
+        context.notice(f"{stored} chunks are indexed already; {len(pending)} are left")
     for start in range(0, len(pending), _BATCH):
         batch = pending[start : start + _BATCH]
         ids = [chunk.id for chunk in batch]
