@@ -30,7 +30,7 @@ class Manifest:
             stored = json.loads(self.path.read_text(encoding="utf-8"))
             if stored["inputs"] == json.loads(json.dumps(self.inputs)):
                 return report.model_validate(stored["report"])
-        except (OSError, ValueError, KeyError, ValidationError):
+        except (OSError, ValueError, KeyError, TypeError, ValidationError):
             return None
         return None
 

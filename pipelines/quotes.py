@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.records import Chunk, Quote
-from pipelines.text import fold_space, sentence_spans
+from pipelines.text import fold_space, language_of, sentence_spans
 
 _CITATION = re.compile(r"[\"“](?P<quote>.+?)[\"”]\s*\[(?P<number>\d{1,2})\]", re.DOTALL)
 _MARKER = re.compile(r"\s*\[\d{1,2}\]")
@@ -51,9 +51,15 @@ def check_answer(text: str, chunks: Sequence[Chunk]) -> CheckedAnswer:
     prose: list[str] = []
     position = 0
     for match in _CITATION.finditer(text):
-        prose.append(text[position : match.start()])
+        before = text[position : match.start()]
         position = match.end()
-        quote = _prove(match["quote"], int(match["number"]), chunks)
+        quote = None
+        for start in _beginnings(match["quote"]):
+            quote = _prove(match["quote"][start:], int(match["number"]), chunks)
+            if quote is not None:
+                before += match["quote"][:start]
+                break
+        prose.append(before)
         if quote is None:
             unproved.append(match["quote"])
         elif quote not in quotes:
@@ -66,6 +72,11 @@ def check_answer(text: str, chunks: Sequence[Chunk]) -> CheckedAnswer:
         if quote is not None:
             return CheckedAnswer(prose="", quotes=(quote,), unproved=())
     return CheckedAnswer(prose=said, quotes=tuple(quotes), unproved=tuple(unproved))
+
+
+def _beginnings(said: str) -> list[int]:
+    """Return where a quote may begin: at once, or at a quotation mark that the prose before it hid."""
+    return [0, *(match.end() for match in re.finditer('["“]', said))]
 
 
 def locate(quote: str, chunk: Chunk) -> Quote | None:
@@ -84,7 +95,8 @@ def locate(quote: str, chunk: Chunk) -> Quote | None:
 
 def _prove(quote: str, number: int, chunks: Sequence[Chunk]) -> Quote | None:
     """Find a quote in the chunk it names, else in any other, else the sentence it must mean."""
-    if len(quote.strip()) < _SHORTEST:
+    shortest = _SHORTEST // 2 if language_of(quote) == "zh" else _SHORTEST
+    if len(quote.strip()) < shortest:
         return None
     first = [chunks[number - 1]] if 1 <= number <= len(chunks) else []
     candidates = first + [chunk for chunk in chunks if chunk not in first]

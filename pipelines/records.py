@@ -172,11 +172,14 @@ def write_records(path: Path, records: Iterable[BaseModel]) -> int:
     """Write `records` as JSONL, replacing the file at once; return how many there were."""
     partial = path.with_name(path.name + ".partial")
     count = 0
-    with partial.open("w", encoding="utf-8") as file:
-        for record in records:
-            file.write(record.model_dump_json() + "\n")
-            count += 1
-    partial.replace(path)
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            for record in records:
+                file.write(record.model_dump_json() + "\n")
+                count += 1
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return count
 
 
@@ -187,7 +190,7 @@ def read_records(path: Path, record: type[AnyRecord]) -> Iterator[AnyRecord]:
         DataError: The file is missing, or a line is not such a record.
     """
     try:
-        file = path.open(encoding="utf-8")
+        file = path.open("rb")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", path=path) from error
     with file:

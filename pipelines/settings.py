@@ -21,6 +21,7 @@ from pipelines.records import Record
 
 PREFIX = "ASSISTANT_"
 SETTINGS_FILE = "assistant.toml"
+_OTHER_VARIABLES = {"ASSISTANT_TRACEBACK"}  # shows where an unexpected error came from
 
 
 def data_home() -> Path:
@@ -125,6 +126,11 @@ def load_settings(folder: Path) -> Settings:
                 f"{path} holds {secret}; a file that gets shared is no place for a key",
                 hint=f"Remove it and set {PREFIX}{secret.upper()} instead.",
             )
+    if unknown := sorted(values.keys() - Settings.model_fields.keys()):
+        raise SettingsError(f"{path} holds {unknown[0]!r}, which is no setting", hint="Correct or remove it.")
+    variables = {name for name in os.environ if name.startswith(PREFIX)} - _OTHER_VARIABLES
+    if unknown := sorted(variables - {PREFIX + name.upper() for name in Settings.model_fields}):
+        raise SettingsError(f"{unknown[0]} is set, but is no setting", hint="Correct its name, or unset it.")
     try:
         return Settings(**values)  # type: ignore[arg-type]
     except ValidationError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from pipelines.records import Language
 
@@ -16,11 +17,13 @@ _BOUNDARY = re.compile(
     r"(?P<latin>[.!?…]+[\"'”’)\]]*)(?=\s+[\"'“‘(\[]*[A-Z0-9])|(?P<cjk>[。！？；]+[”’」』）]*)|(?P<line>\n+)"
 )
 _ABBREVIATION = re.compile(
-    r"(?:^|[\s(])(?:[A-Za-z]|[A-Z][a-z]|e\.g|i\.e|cf|etc|vs|ca|approx|no|fig|vol|pp|dr|mr|mrs|ms|prof|st|inc|ltd)\.$",
-    re.IGNORECASE,
+    r"(?:^|[\s(])(?:[A-Za-z]|[A-Z][a-z]"
+    r"|(?i:e\.g|i\.e|cf|etc|vs|ca|approx|no|fig|vol|pp|dr|mr|mrs|ms|prof|st|inc|ltd))\.$"
 )
 _LIST_MARK = re.compile(r"\s*(?:[-*•]\s+)?")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
+_CJK_GAP = re.compile(f"(?<=[{_CJK}\u3000-\u303f\uff00-\uffef]) (?=[{_CJK}\u3000-\u303f\uff00-\uffef])")
+_LINE_END = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
@@ -46,9 +49,15 @@ def fold_space(text: str) -> str:
     return " ".join(text.split())
 
 
+def join_lines(lines: Sequence[str]) -> str:
+    """Return wrapped lines as one; Chinese ones meet without a space."""
+    joined = " ".join(line.strip() for line in lines).strip()
+    return _CJK_GAP.sub("", joined)
+
+
 def clean_text(text: str) -> str:
     """Return `text` without control, invisible and direction characters, in NFC."""
-    unified = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ").replace("\u00a0", " ")
+    unified = _LINE_END.sub("\n", text).replace("\t", " ").replace("\u00a0", " ")
     return unicodedata.normalize("NFC", _CONTROL.sub("", _INVISIBLE.sub("", unified)))
 
 

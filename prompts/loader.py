@@ -18,11 +18,11 @@ import jinja2
 import jinja2.meta
 import yaml
 from jinja2.sandbox import SandboxedEnvironment
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 _FILE = re.compile(r"(?P<name>[a-z_]+)\.v(?P<version>\d+)\.md")
 _FRONT = re.compile(r"\A---\n(?P<front>.*?)\n---\n(?P<body>.*)\Z", re.DOTALL)
 _SECTION = re.compile(r"^# (system|user|assistant|text)\n", re.MULTILINE)
-_KEYS = {"name", "version", "purpose", "inputs", "constants", "defaults"}
 _ENVIRONMENT = SandboxedEnvironment(
     undefined=jinja2.StrictUndefined, keep_trailing_newline=False, trim_blocks=True, lstrip_blocks=True
 )
@@ -30,6 +30,19 @@ _ENVIRONMENT = SandboxedEnvironment(
 
 class PromptError(ValueError):
     """A prompt file is malformed, or is rendered with the wrong inputs."""
+
+
+class FrontMatter(BaseModel):
+    """What a prompt file says about itself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    version: int
+    purpose: str = Field(min_length=1)
+    inputs: dict[str, str] = {}  # name and meaning
+    constants: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,28 +101,30 @@ def _parse(text: str, *, expected: tuple[str, int]) -> Prompt:
     match = _FRONT.match(text)
     if match is None:
         raise PromptError(f"{expected[0]}: no front matter between lines of ---")
-    front = yaml.safe_load(match["front"])
-    if unknown := front.keys() - _KEYS:
-        raise PromptError(f"{expected[0]}: unknown keys in the front matter: {sorted(unknown)}")
-    if (front.get("name"), front.get("version")) != expected:
+    try:
+        front = FrontMatter.model_validate(yaml.safe_load(match["front"]))
+    except (yaml.YAMLError, ValidationError) as error:
+        raise PromptError(f"{expected[0]}: the front matter is malformed: {error}") from error
+    if (front.name, front.version) != expected:
         raise PromptError(f"{expected[0]}.v{expected[1]}.md: the front matter names another prompt")
     pieces = _SECTION.split(match["body"])
     if pieces[0].strip() or len(pieces) < 3:
         raise PromptError(f"{expected[0]}: the text must begin with a section such as '# system'")
     sections = tuple((role, body.strip("\n")) for role, body in zip(pieces[1::2], pieces[2::2], strict=True))
-    constants, inputs = front.get("constants", {}), frozenset(front.get("inputs", {}))
-    used: set[str] = set()
-    for _role, body in sections:
-        used |= jinja2.meta.find_undeclared_variables(_ENVIRONMENT.parse(body))
-    if used - constants.keys() != inputs:
-        raise PromptError(f"{expected[0]}: declares {sorted(inputs)}, but uses {sorted(used - constants.keys())}")
+    try:
+        parsed = [_ENVIRONMENT.parse(body) for _role, body in sections]
+    except jinja2.TemplateSyntaxError as error:
+        raise PromptError(f"{expected[0]}: the template is malformed: {error}") from error
+    used = set().union(*map(jinja2.meta.find_undeclared_variables, parsed)) - front.constants.keys()
+    if used != front.inputs.keys():
+        raise PromptError(f"{expected[0]}: declares {sorted(front.inputs)}, but uses {sorted(used)}")
     return Prompt(
-        name=expected[0],
-        version=expected[1],
-        purpose=front["purpose"],
-        inputs=inputs,
-        constants=constants,
-        defaults=front.get("defaults", {}),
+        name=front.name,
+        version=front.version,
+        purpose=front.purpose,
+        inputs=frozenset(front.inputs),
+        constants=front.constants,
+        defaults=front.defaults,
         sections=sections,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
     )

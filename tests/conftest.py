@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from pipelines.lazy import silence_libraries
@@ -15,6 +16,8 @@ from pipelines.workspace import Workspace
 
 pytest_plugins = ["tests.fake_openai"]
 
+hypothesis.settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("unhurried")
 silence_libraries()  # before any test module imports a library that would report home
 
 HANDBOOK = Path(__file__).parent.parent / "examples" / "handbook"
@@ -23,7 +26,7 @@ HANDBOOK = Path(__file__).parent.parent / "examples" / "handbook"
 @pytest.fixture(scope="session", autouse=True)
 def _converted_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Converted models are shared by all tests, and not with the person who runs them."""
-    folder = os.environ.get("ASSISTANT_TEST_DATA_HOME") or str(tmp_path_factory.mktemp("data-home"))
+    folder = os.environ.get("TEST_DATA_HOME") or str(tmp_path_factory.mktemp("data-home"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", folder)
         yield

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _POINTS_BACK = re.compile(
     r"\b(?:it|its|they|them|their|that|those|this|these|he|she|him|her|there|one|ones|same|else)\b"
     r"|^(?:and|but|or|what about|how about|why|when|where|who|really)\b.{0,24}$"
-    r"|[它他她这那]|^(?:那|还有|为什么|什么时候|呢)",
+    r"|[它她这那]|(?<![其吉])他|^(?:还有|为什么|什么时候)|呢[？?]?$",
     re.IGNORECASE,
 )
 _SHORT_WORDS = 4

@@ -21,7 +21,7 @@ import numpy
 from pipelines.models.embedder import Vectors
 from pipelines.models.nearest import NearestFinder
 from pipelines.prompting import answer_messages, refusal
-from pipelines.quotes import format_citation
+from pipelines.quotes import format_citation, locate
 from pipelines.records import Chunk, Example, ExampleKind, Message, Split, content_id
 from pipelines.text import fold_space
 
@@ -93,11 +93,19 @@ def _unanswerable(
 ) -> list[int]:
     """Return questions near to the passages shown, whose own passage is not among them."""
     nearness = (material.question_vectors @ material.chunk_vectors[list(shown)].T).max(axis=1)
+    # By text, not by id: the same sentence may stand in several chunks.
+    chunks = [material.chunks[number] for number in shown]
     candidates = [
-        int(number) for number in numpy.argsort(-nearness) if by_id[material.examples[number].source] not in shown
+        int(number)
+        for number in numpy.argsort(-nearness)
+        if by_id[material.examples[number].source] not in shown and not _is_answered(material.examples[number], chunks)
     ]
     candidates = candidates[:_NEIGHBOURS]
     return rng.sample(candidates, min(wanted, len(candidates)))
+
+
+def _is_answered(example: Example, chunks: Sequence[Chunk]) -> bool:
+    return any(locate(quote.quote, chunk) is not None for quote in example.quotes for chunk in chunks)
 
 
 def _grounded(example: Example, chunks: Sequence[Chunk], split: Split, nearest: NearestFinder) -> Example:

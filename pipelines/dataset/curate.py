@@ -84,7 +84,9 @@ CURATE_DATASET = Operation(params=CurateParams, report=CurateReport, run=curate_
 
 def _curate(params: CurateParams, context: Context) -> CurateReport:
     folder = context.workspace.dataset(params.dataset)
-    chunks = {chunk.id: chunk for chunk in read_records(folder / CHUNKS, Chunk)}
+    # The same text under two names would be learnt in one split and tested in another.
+    first_of = {fold_space(chunk.text): chunk for chunk in reversed(list(read_records(folder / CHUNKS, Chunk)))}
+    chunks = {chunk.id: chunk for chunk in reversed(first_of.values())}
     examples, rejections = _validate(list(read_records(folder / EXAMPLES, Example)), chunks)
     if len(examples) < _FEWEST:
         raise DataError(

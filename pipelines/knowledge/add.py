@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
 from pathlib import Path
 from typing import Annotated
@@ -92,10 +93,10 @@ def _update_ledger(
     context: Context,
 ) -> None:
     """Read what is new or changed, and forget what is gone."""
-    known = ledger.known(str(root))
-    kept = set()
+    known = ledger.known()
+    kept: set[str] = set()
     for number, (name, path) in enumerate(scan.files.items(), start=1):
-        document_id = _unique_id(name, root, ledger)
+        document_id = _unique_id(name, path, root, ledger, kept)
         kept.add(document_id)
         try:
             if known.get(document_id) == _file_hash(path):
@@ -103,7 +104,7 @@ def _update_ledger(
             else:
                 document = read_document(path, document_id=document_id, max_megabytes=params.max_megabytes)
                 is_new = ledger.root_of(document_id) is None
-                ledger.replace(document, chunk_document(document), root=str(root))
+                ledger.replace(document, chunk_document(document), root=ledger.root_of(document_id) or str(root))
                 report.added += is_new
                 report.updated += not is_new
         except DataError as error:
@@ -139,10 +140,13 @@ def embedding_text(chunk: Chunk) -> str:
     return f"{chunk.heading}\n{fold_space(chunk.text)}"
 
 
-def _unique_id(name: str, root: Path, ledger: KnowledgeLedger) -> str:
-    """Return the document's path below the root, led by the root's name if another root has it."""
-    owner = ledger.root_of(name)
-    return name if owner in (None, str(root)) else f"{root.name}/{name}"
+def _unique_id(name: str, path: Path, root: Path, ledger: KnowledgeLedger, taken: set[str]) -> str:
+    """Return the id that the file has already; else its path below the root, or one like it that is free."""
+    known = ledger.id_of(str(path))
+    if known is not None:
+        return known
+    led = (f"{root.name}{number or ''}/{name}" for number in itertools.count())
+    return next(each for each in itertools.chain([name], led) if each not in taken and ledger.root_of(each) is None)
 
 
 def _file_hash(path: Path) -> str:

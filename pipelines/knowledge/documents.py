@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from pipelines.knowledge.collection import open_store, opened_ledger
 from pipelines.operation import Context, Operation, Plan, Positional
-from pipelines.records import Name
+from pipelines.records import Name, write_records
 from pipelines.workspace import locked
 
 _COLLECTION = Field("default", description="Collection to look in.")
@@ -117,6 +117,7 @@ def remove_document(params: RemoveDocumentParams, context: Context) -> RemoveDoc
         ledger.remove(params.document)
         open_store(folder, context.models.open_embedder()).delete(ledger.removed())
         ledger.forget_removed()
+        write_records(context.workspace.chunks(params.collection), ledger.chunks())
         documents, chunks = ledger.count()
     return RemoveDocumentReport(removed=params.document, documents=documents, chunks=chunks)
 

@@ -75,6 +75,12 @@ class KnowledgeLedger:
         row = self._connection.execute("SELECT root FROM documents WHERE id = ?", (document_id,)).fetchone()
         return None if row is None else str(row[0])
 
+    def id_of(self, source: str) -> str | None:
+        """Return the id of the document that was read from `source`; None if it is not known."""
+        query = "SELECT id FROM documents WHERE json_extract(record, '$.source') = ?"
+        row = self._connection.execute(query, (source,)).fetchone()
+        return None if row is None else str(row[0])
+
     def documents(self) -> list[Document]:
         """Return all documents, by id."""
         rows = self._connection.execute("SELECT record FROM documents ORDER BY id")

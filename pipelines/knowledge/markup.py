@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from markdown_it import MarkdownIt
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from pipelines.errors import DataError
 from pipelines.text import clean_text, fold_space
 
 # Not content: navigation, code that runs, forms, and what a reader cannot see.
@@ -22,7 +23,7 @@ _BLOCKS = {
     *("ul", "ol", "li", "dl", "dt", "dd", "table", "thead", "tbody", "tfoot", "tr", "caption", "details", "summary"),
     *_HEADINGS,
 }
-_FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
+_FRONT_MATTER = re.compile(r"\A---\r?\n.*?\n---\r?\n", re.DOTALL)
 
 
 @dataclass
@@ -55,13 +56,16 @@ def read_html(html: str) -> PlainText:
     """Return the content of an HTML page as text; navigation and hidden parts are left out."""
     tree = LexborHTMLParser(html)
     title = tree.css_first("title")
+    page_title = fold_space(clean_text(title.text())) if title is not None else ""
     plain = PlainText()
     for node in tree.css(_DROPPED):
         node.decompose()
     if tree.body is not None:
-        _walk(tree.body, plain, _Pending())
-    if title is not None and not plain.title:
-        plain.title = fold_space(clean_text(title.text()))
+        try:
+            _walk(tree.body, plain, _Pending())
+        except RecursionError as error:
+            raise DataError("its elements are nested too deeply") from error
+    plain.title = plain.title or page_title
     return plain
 
 

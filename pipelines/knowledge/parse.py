@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pipelines.errors import DataError
 from pipelines.lazy import lazy_import
 from pipelines.records import Document
-from pipelines.text import clean_text
+from pipelines.text import clean_text, join_lines
 
 if TYPE_CHECKING:
     from pipelines.knowledge import markup, pdf
@@ -71,7 +71,7 @@ def _read_text(content: bytes) -> tuple[PlainText, list[int]]:
         # Hard-wrapped lines are one paragraph; indented or listed lines stay as they are.
         lines = [line.rstrip() for line in block.strip("\n").split("\n")]
         loose = any(re.match(r"\s|[-*•\d]", line) for line in lines[1:])
-        plain.add(("\n" if loose else " ").join(lines).strip())
+        plain.add("\n".join(lines).strip() if loose else join_lines(lines))
     return plain, []
 
 
@@ -95,7 +95,7 @@ def _decode(content: bytes, *, declared: str = "utf-8") -> str:
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark)), declared)
     try:
         text = content.decode(encoding)
-    except (UnicodeDecodeError, LookupError) as error:
+    except (UnicodeError, LookupError) as error:
         at = f" at byte {error.start}" if isinstance(error, UnicodeDecodeError) else ""
         raise DataError(
             f"is not {encoding.upper()} text{at}",

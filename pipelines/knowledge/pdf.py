@@ -13,6 +13,7 @@ from pipelines.text import clean_text, fold_space
 _SENTENCE_END = re.compile(r"[.!?:;。！？：；]['\"”’)\]]*$")
 _HYPHEN_END = re.compile(r"[^\W\d_]-$")
 _CJK_END = re.compile(r"[\u3400-\u9fff\u3000-\u303f\uff00-\uffef]$")
+_HYPHEN = re.compile("\ufffe(?=(?P<next>.?))")
 _PAGE_NUMBER = re.compile(r"(?:page |seite |第)?\s*[\divxlc]+(?:\s*(?:/|of)\s*\d+)?\s*页?", re.IGNORECASE)
 # A line much shorter than the page's longest ends its paragraph.
 _FULL_LINE = 0.75
@@ -33,7 +34,7 @@ def read_pdf(content: bytes) -> tuple[PlainText, list[int]]:
             for page in document:
                 pages.append(plain.length)
                 text_page = page.get_textpage()
-                _add_page(plain, clean_text(text_page.get_text_range()))
+                _add_page(plain, clean_text(_HYPHEN.sub(_unhyphenate, text_page.get_text_range())))
                 text_page.close()
                 page.close()
         finally:
@@ -44,6 +45,11 @@ def read_pdf(content: bytes) -> tuple[PlainText, list[int]]:
     if not plain.blocks:
         raise DataError("holds no text", hint="It may be scanned: run OCR over it first, e.g. with ocrmypdf.")
     return plain, pages
+
+
+def _unhyphenate(match: re.Match[str]) -> str:
+    # pdfium writes U+FFFE for a hyphen at the end of a line, and joins the two lines.
+    return "" if match["next"].islower() else "-"
 
 
 def _add_page(plain: PlainText, text: str) -> None:

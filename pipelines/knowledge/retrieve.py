@@ -53,6 +53,8 @@ class Retriever:
 def fuse(dense: Mapping[str, float], keyword: Mapping[str, float]) -> dict[str, float]:
     """Return the weighted sum of both standardized scores for every id of `dense`."""
     ids = list(dense)
+    if not ids:
+        return {}
     first = _standardize(numpy.array([dense[each] for each in ids]))
     second = _standardize(numpy.array([keyword.get(each, 0.0) for each in ids]))
     total = _DENSE_WEIGHT * first + (1 - _DENSE_WEIGHT) * second

@@ -49,7 +49,7 @@ def scan_folder(root: Path) -> Scan:
             scan.passed_over[path.suffix.lower() or "without suffix"] += 1
         elif path.is_symlink():
             links.append((document_id, path))
-        else:
+        elif path.is_file():
             scan.files[document_id] = path
     _resolve_links(root, scan, links)
     return scan
@@ -67,6 +67,10 @@ def _walk(root: Path, scan: Scan) -> Iterable[Path]:
 
     for folder, folders, names in os.walk(root, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in folders:
+            path = Path(folder, name)
+            if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+                scan.failed[path.relative_to(root).as_posix()] = "is a link out of the folder"
         for name in sorted(names):
             if not name.startswith("."):
                 yield Path(folder, name)
@@ -76,7 +80,7 @@ def _resolve_links(root: Path, scan: Scan, links: list[tuple[str, Path]]) -> Non
     inside = root.resolve()
     listed = {path.resolve() for path in scan.files.values()}
     for document_id, path in links:
-        target = path.resolve()
+        target = Path(os.path.realpath(path))
         if not target.is_file():
             scan.failed[document_id] = "is a link to nothing"
         elif not target.is_relative_to(inside):

@@ -26,7 +26,7 @@ from pipelines.records import Message
 # A wave is what is decoded together: more rows use the processor better, up to a point,
 # and every cached token takes memory (23 kB for SmolLM2-135M in bfloat16).
 _WAVE_ROWS = 64
-_WAVE_TOKENS = 12_000
+_WAVE_TOKENS = 24_000
 
 
 class LocalEngine:
