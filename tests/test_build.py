@@ -43,6 +43,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         [sys.executable, "-m", "assistant", *arguments],
         cwd=folder,
         env={**environment, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -59,15 +60,14 @@ def run(folder: Path, *arguments: str) -> tuple[dict[str, object], str]:
 
 def kill_at(folder: Path, stage: str) -> str:
     """Start the build and kill it when it first speaks of a stage; return what it said."""
-    process = start(folder, *COMMAND)
-    assert process.stderr is not None
-    said = ""
-    for line in process.stderr:
-        said += line
-        if line.startswith(stage):
-            process.send_signal(signal.SIGKILL)
-            break
-    process.wait(timeout=60)
+    with start(folder, *COMMAND) as process:
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            if line.startswith(stage):
+                process.send_signal(signal.SIGKILL)
+                break
     assert process.returncode == -signal.SIGKILL, said
     return said
 
