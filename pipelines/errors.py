@@ -5,7 +5,7 @@ AssistantError            1  .hint: what to do next; .exit_code
 ├─ LLMError               4  .endpoint .model
 │  ├─ LLMConnectionError     nothing answered at the address, or not in time
 │  ├─ LLMStatusError         .status_code .body
-│  │  └─ RateLimitError      .retry_after_s
+│  │  └─ RateLimitError
 │  └─ LLMOutputError         .raw: it answered, but not in the expected form
 ├─ BudgetError            5  the cap would be passed
 ├─ ApprovalRequired       6  .plan: a person has to agree first

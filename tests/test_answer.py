@@ -91,7 +91,8 @@ def retriever(shop: Context) -> Iterator[Retriever]:
 @pytest.fixture(scope="module")
 def nearest(shop: Context) -> NearestFinder:
     """The real finder of sentences."""
-    return NearestFinder(shop.models.open_embedder())
+    with opened_retriever(shop, "default") as retriever:
+        return NearestFinder(shop.models.open_embedder(), retriever.texts())
 
 
 @dataclasses.dataclass

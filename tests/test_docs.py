@@ -27,7 +27,7 @@ from pipelines.knowledge.scan import scan_folder
 from pipelines.knowledge.search import SEARCH_DOCUMENTS, FoundPassage, SearchDocumentsParams
 from pipelines.knowledge.vectors import VectorStore
 from pipelines.models.catalog import DEFAULT_EMBEDDER
-from pipelines.models.embedder import Embedder, Vectors
+from pipelines.models.embedder import Embedder, TokenVectors, Vectors
 from pipelines.models.provider import Models
 from pipelines.operation import Context, Notice, open_context
 from pipelines.records import Chunk, read_records
@@ -67,6 +67,14 @@ class RememberingEmbedder:
         self._known |= dict(zip(missing, self._real.embed(missing), strict=True))
         return numpy.stack([self._known[text] for text in texts]) if texts else self._real.embed([])
 
+    def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
+        """Return the real tokens with their vectors."""
+        return self._real.embed_tokens(texts)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Return the real tokens."""
+        return self._real.tokenize(text)
+
 
 class Killed(BaseException):
     """Ends a run as a signal does: nothing of ours catches it."""
@@ -88,6 +96,14 @@ class MortalEmbedder:
         self._calls_left -= 1
         self.embedded += len(texts)
         return self._real.embed(texts)
+
+    def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
+        """Return the real tokens with their vectors."""
+        return self._real.embed_tokens(texts)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Return the real tokens."""
+        return self._real.tokenize(text)
 
 
 @functools.cache

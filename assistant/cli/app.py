@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from assistant import __version__
-from assistant.cli.entries import Entry, LazyGroup
+from assistant.cli.entries import INTERRUPTED, Entry, LazyGroup
 
 if TYPE_CHECKING:
     from assistant.cli.talk import Output
 
 USAGE_ERROR = 2
-INTERRUPTED = 130
 
 _EPILOG = (
     "Exit codes: 0 done, 1 failed, 2 usage, 3 settings or keys, 4 model endpoint, 5 budget, "

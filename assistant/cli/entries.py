@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+INTERRUPTED = 130  # exit code after Ctrl-C
+
 
 @dataclass(frozen=True)
 class Entry:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import click
 
 from assistant.agent.offline import EXAMPLES, find_command
-from assistant.cli.entries import operations_of
+from assistant.cli.entries import INTERRUPTED, operations_of
 from assistant.cli.session import make_context
 from assistant.terminal.approval import ask_yes
 from assistant.terminal.console import Terminal, open_terminal
@@ -50,14 +50,12 @@ def talk(prompt: str | None, *, output: Output, yes: bool) -> int:
     """Talk until the person leaves, or do one thing; return the exit code."""
     if prompt == "-":
         prompt = sys.stdin.read()
-    elif prompt is not None and not sys.stdin.isatty() and output == "text":
-        pass  # what is piped in answers the questions that are asked, if any
     with open_terminal(is_json=output != "text") as terminal:
         stop = threading.Event()
         context = _stoppable(make_context(terminal, yes=yes, confine=True), stop)
         if prompt is not None:
             _brain(context, terminal, stop, output=output, yes=yes).turn(prompt.strip())
-            return 0
+            return INTERRUPTED if stop.is_set() else 0
         if output != "text":
             raise click.UsageError(f"--output {output} needs -p TEXT")
         _converse(_brain(context, terminal, stop, output=output, yes=yes), context, terminal)

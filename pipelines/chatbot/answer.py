@@ -26,9 +26,6 @@ _POINTS_BACK = re.compile(
     re.IGNORECASE,
 )
 _SHORT_WORDS = 4
-# Where not even the nearest sentence is about the question, a small student is not asked:
-# it would quote all the same. Measured in BENCHMARKS.md.
-_LEAST_LIKENESS: dict[Language, float] = {"en": 0.33, "zh": 0.15}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +68,9 @@ class Answerer:
         chunks = [passage.chunk for passage in passages]
         nearest = self._nearest.find(asked, chunks)
         said, first = "", 0.0
-        if nearest is not None and nearest.likeness >= _LEAST_LIKENESS[language]:
+        # Where not even the nearest sentence is about the question, a small student is not
+        # asked: it would quote all the same.
+        if nearest is not None and nearest.is_near:
             prompt = answer_messages(asked, chunks, closest=format_citation(nearest.text, nearest.number))
             for piece in self._engine.stream(prompt, _sampling(language)):
                 first = first or time.monotonic() - started

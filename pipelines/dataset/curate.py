@@ -152,6 +152,7 @@ def _compose_splits(
 ) -> dict[Split, list[Example]]:
     embedder = context.models.open_embedder()
     composed: dict[Split, list[Example]] = {}
+    finder = nearest.NearestFinder(embedder, (chunk.text for chunk in chunks.values()))
     for split in SPLITS:
         asked = [example for example in examples if split_of[example.source] == split]
         # Passages of another split are not shown either: they would be learnt by heart.
@@ -164,7 +165,7 @@ def _compose_splits(
             chunks=shown,
             chunk_vectors=embedder.embed([f"{chunk.heading}\n{fold_space(chunk.text)}" for chunk in shown]),
             question_vectors=embedder.embed([example.question for example in asked]),
-            nearest=nearest.NearestFinder(embedder),
+            nearest=finder,
         )
         composed[split] = compose.compose(
             material,

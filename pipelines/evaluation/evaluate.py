@@ -132,13 +132,13 @@ def _evaluate(params: EvaluateParams, context: Context) -> EvaluateReport:
         ("few_shot", base, arms.few_shot_messages(train)),
         ("tuned", tuned, ()),
     )
-    results = {}
+    finder = nearest.NearestFinder(context.models.open_embedder(), (chunk.text for chunk in chunks.values()))
+    hints = arms.find_hints(test, chunks, finder)
+    results = {"closest": arms.run_closest(test, chunks, hints=hints)}
     for name, engine, shown in plans:
         stage = f"evaluating {name.replace('_', '-')}"
         report = functools.partial(context.progress, stage, total=len(test))
-        results[name] = arms.run_arm(name, engine, test, chunks, shown=shown, progress=report)
-    finder = nearest.NearestFinder(context.models.open_embedder())
-    results["closest"] = arms.run_closest(test, chunks, finder)
+        results[name] = arms.run_arm(name, engine, test, chunks, hints=hints, shown=shown, progress=report)
     answerable = [number for number, example in enumerate(test) if example.kind is ExampleKind.GROUNDED]
     f1 = {name: [result.scores[number].quote_f1 for number in answerable] for name, result in results.items()}
     stronger = max(("base", "few_shot"), key=lambda name: sum(f1[name]))

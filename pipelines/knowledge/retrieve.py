@@ -49,6 +49,10 @@ class Retriever:
             if chunk_id in chunks
         ]
 
+    def texts(self) -> list[str]:
+        """Return the text of every chunk of the collection."""
+        return [chunk.text for chunk in self._ledger.chunks()]
+
 
 def fuse(dense: Mapping[str, float], keyword: Mapping[str, float]) -> dict[str, float]:
     """Return the weighted sum of both standardized scores for every id of `dense`."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy
 import torch
@@ -20,6 +20,13 @@ Vectors = NDArray[numpy.float32]
 _BATCH_TOKENS = 8_192
 
 
+class TokenVectors(NamedTuple):
+    """A text as its tokens, each with its vector in context; without special tokens."""
+
+    tokens: list[int]
+    vectors: Vectors  # float, (tokens, size), each of length 1
+
+
 class Embedder(Protocol):
     """Turns texts into vectors of length 1."""
 
@@ -29,6 +36,12 @@ class Embedder(Protocol):
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return one vector per text; float, (texts, size), each of length 1."""
+
+    def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
+        """Return the tokens of each text with their vectors."""
+
+    def tokenize(self, text: str) -> list[int]:
+        """Return the tokens of a text, without special ones."""
 
 
 class LocalEmbedder:
@@ -57,36 +70,55 @@ class LocalEmbedder:
         """Name that changes whenever the vectors would."""
         return self._name
 
-    @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return one vector per text; float, (texts, size), each of length 1."""
-        encoded = [
-            self._tokenizer(text, truncation=True, max_length=self._max_tokens, split_special_tokens=True).input_ids
-            for text in texts
-        ]
         vectors = numpy.zeros((len(texts), int(self._model.config.hidden_size)), dtype=numpy.float32)
-        order = sorted(range(len(texts)), key=lambda index: len(encoded[index]))
+        for indices, hidden, mask in self._run([self._encode(text) for text in texts]):
+            weights = mask[..., None].float()
+            pooled = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+            vectors[indices] = torch.nn.functional.normalize(pooled, dim=-1).numpy()
+        return vectors
+
+    def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
+        """Return the tokens of each text with their vectors."""
+        encoded = [self._encode(text) for text in texts]
+        found: dict[int, TokenVectors] = {}
+        for indices, hidden, _mask in self._run(encoded):
+            unit = torch.nn.functional.normalize(hidden, dim=-1).numpy()
+            for row, index in enumerate(indices):
+                inner = slice(1, len(encoded[index]) - 1)  # between the tokens that begin and end a text
+                found[index] = TokenVectors(encoded[index][inner], unit[row, inner])
+        return [found[index] for index in range(len(texts))]
+
+    def tokenize(self, text: str) -> list[int]:
+        """Return the tokens of a text, without special ones."""
+        return self._encode(text)[1:-1]
+
+    def _encode(self, text: str) -> list[int]:
+        encoded = self._tokenizer(text, truncation=True, max_length=self._max_tokens, split_special_tokens=True)
+        return list(encoded.input_ids)
+
+    @torch.inference_mode()
+    def _run(self, encoded: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
+        """Yield, for batches of texts of like length, their indices, last layer and mask."""
+        order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
         batch: list[int] = []
         for index in order:
             if batch and len(encoded[index]) * (len(batch) + 1) > _BATCH_TOKENS:
-                vectors[batch] = self._embed_batch([encoded[i] for i in batch])
+                yield batch, *self._run_batch([encoded[i] for i in batch])
                 batch = []
             batch.append(index)
         if batch:
-            vectors[batch] = self._embed_batch([encoded[i] for i in batch])
-        return vectors
+            yield batch, *self._run_batch([encoded[i] for i in batch])
 
-    def _embed_batch(self, encoded: Sequence[Sequence[int]]) -> Vectors:
+    def _run_batch(self, encoded: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         longest = max(map(len, encoded))
         tokens = torch.zeros(len(encoded), longest, dtype=torch.long)
         mask = torch.zeros(len(encoded), longest, dtype=torch.long)
         for row, sequence in enumerate(encoded):
             tokens[row, : len(sequence)] = torch.tensor(sequence)
             mask[row, : len(sequence)] = 1
-        hidden = self._model(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
-        weights = mask[..., None].float()
-        pooled = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
-        return torch.nn.functional.normalize(pooled, dim=-1).numpy()
+        return self._model(input_ids=tokens, attention_mask=mask).last_hidden_state.float(), mask
 
     @staticmethod
     def _check_pooling(folder: Path) -> None:
