@@ -128,15 +128,14 @@ def _evaluate(params: EvaluateParams, context: Context) -> EvaluateReport:
     base = context.models.open_engine(params.base)
     tuned = context.models.open_engine(params.base, adapter=folder)
     plans = (
-        ("base", base, ()),
-        ("few_shot", base, arms.few_shot_messages(train)),
-        ("tuned", tuned, ()),
+        ("base", "evaluating base", base, ()),
+        ("few_shot", "evaluating few-shot", base, arms.few_shot_messages(train)),
+        ("tuned", "evaluating tuned", tuned, ()),
     )
     finder = nearest.NearestFinder(context.models.open_embedder(), (chunk.text for chunk in chunks.values()))
     hints = arms.find_hints(test, chunks, finder)
     results = {"closest": arms.run_closest(test, chunks, hints=hints)}
-    for name, engine, shown in plans:
-        stage = f"evaluating {name.replace('_', '-')}"
+    for name, stage, engine, shown in plans:
         report = functools.partial(context.progress, stage, total=len(test))
         results[name] = arms.run_arm(name, engine, test, chunks, hints=hints, shown=shown, progress=report)
     answerable = [number for number, example in enumerate(test) if example.kind is ExampleKind.GROUNDED]

@@ -19,6 +19,7 @@ from pipelines.records import Conversation, Name, read_records
 from pipelines.workspace import locked
 
 if TYPE_CHECKING:
+    import peft
     from transformers import PreTrainedTokenizerFast
 
     from pipelines.models import hardware, local, packing, render
@@ -127,11 +128,7 @@ def _train(params: TrainParams, context: Context, data: Path, folder: Path, *, k
         context.notice(
             f"{left_out + validation_left_out} examples of more than {params.max_length} tokens are left out"
         )
-    model = quantize.load_quantized(base_folder)
-    quantize.dequantize_once(model)
-    student = quantize.add_adapter(model, rank=params.rank, seed=context.seed)
-    trainable = sum(each.numel() for each in student.parameters() if each.requires_grad)
-    checkpoint.check_space(folder, parameters=trainable)
+    student = _new_student(params, base_folder, folder, seed=context.seed)
     run = loop.Run(
         student,
         train=packing.pack_examples(train, max_tokens=_PACK_TOKENS),
@@ -165,6 +162,16 @@ def _train(params: TrainParams, context: Context, data: Path, folder: Path, *, k
         resumed_from_step=outcome.resumed_from_step,
         seconds=round(time.monotonic() - started, 1),
     )
+
+
+def _new_student(params: TrainParams, base_folder: Path, folder: Path, *, seed: int) -> peft.PeftModel:
+    """Load the base model in NF4 with a fresh adapter, if its checkpoints fit on the disk."""
+    model = quantize.load_quantized(base_folder)
+    quantize.dequantize_once(model)
+    student = quantize.add_adapter(model, rank=params.rank, seed=seed)
+    trainable = sum(each.numel() for each in student.parameters() if each.requires_grad)
+    checkpoint.check_space(folder, parameters=trainable)
+    return student
 
 
 def _check_splits(data: Path) -> None:

@@ -1,0 +1,69 @@
+"""The project's own rules: what is written in two places agrees, and what is shown runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from assistant.cli.app import APP
+from assistant.cli.entries import operations_of
+from assistant.cli.reference import reference
+from assistant.terminal.language import _CHINESE
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted(path for room in ("assistant", "pipelines", "prompts") for path in (ROOT / room).rglob("*.py"))
+
+
+def test_the_reference_is_current() -> None:
+    """docs/commands.md is what `make docs` would write."""
+    assert (ROOT / "docs" / "commands.md").read_text(encoding="utf-8") == reference()
+
+
+def test_every_dependency_is_pinned() -> None:
+    """Each library that pyproject.toml names has its version in constraints.txt."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    wanted = {re.match(r"[\w.-]+", line)[0].lower() for group in groups for line in group}  # type: ignore[index]
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {line.partition("==")[0] for line in lines if "==" in line}
+    assert wanted - {"assistant"} <= pinned
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
+def test_every_example_runs(script: Path) -> None:
+    """A script of examples/ ends well and says something."""
+    finished = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.strip()
+
+
+def test_every_parameter_is_used() -> None:
+    """No field of an operation's parameters is there for show."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
+    unused = [
+        f"{operation.name}: {name}"
+        for operation in operations_of(APP)
+        for name in operation.params.model_fields
+        if f"params.{name}" not in text and f"self.{name}" not in text
+    ]
+    assert not unused
+
+
+def test_every_translation_is_used() -> None:
+    """No Chinese text stands for an English one that is gone."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES if path.name != "language.py")
+    assert not [english for english in _CHINESE if english not in text]
+
+
+@pytest.mark.parametrize("library", ["rich", "prompt_toolkit", "chromadb", "langchain", "langgraph"])
+def test_heavy_libraries_have_one_home(library: str) -> None:
+    """Where a library may be imported is where one would look for it."""
+    homes = {"rich": "terminal", "prompt_toolkit": "terminal", "chromadb": "knowledge"}
+    pattern = re.compile(rf"^\s*(?:from|import) {library}\b", re.MULTILINE)
+    users = {path.parent.name for path in SOURCES if pattern.search(path.read_text(encoding="utf-8"))}
+    assert users == {homes.get(library, "agent")}
