@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 
@@ -58,14 +57,6 @@ class ScriptedEngine:
 
     def losses(self, conversations: Sequence[tuple[Message, ...]]) -> list[Loss]:
         """Refuse: nobody chats for the loss."""
-        raise NotImplementedError
-
-    def count_tokens(self, prompt: Prompt) -> int:
-        """Refuse: nobody counts."""
-        raise NotImplementedError
-
-    def with_adapter(self, folder: Path) -> Engine:
-        """Refuse: there is no adapter."""
         raise NotImplementedError
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from pipelines.models.engine import Completion, Engine, Loss, Prompt, Sampling
 from pipelines.models.ledger import Call, Ledger, call_key
@@ -53,14 +52,6 @@ class CachedEngine:
             known[keys[index]] = self._call(keys[index], dataclasses.asdict(loss), 0, 0)
         self._ledger.store(known[keys[index]] for index in missing)
         return [Loss(**json.loads(known[key].response)) for key in keys]
-
-    def count_tokens(self, prompt: Prompt) -> int:
-        """Return how many tokens the prompt takes."""
-        return self._engine.count_tokens(prompt)
-
-    def with_adapter(self, folder: Path) -> CachedEngine:
-        """Open the same model with the adapter in `folder`."""
-        return CachedEngine(self._engine.with_adapter(folder), self._ledger)
 
     def _key(self, prompt: Prompt, how: Sampling | str) -> str:
         said = prompt if isinstance(prompt, str) else [message.model_dump() for message in prompt]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, Protocol
 
 from pipelines.records import Message
@@ -59,7 +58,7 @@ class Loss:
 class Engine(Protocol):
     """A loaded model that can be asked in bulk, in a stream, or for its loss.
 
-    An adapter is fixed when an engine is opened; `with_adapter` opens another one.
+    An adapter is fixed when an engine is opened.
     """
 
     @property
@@ -74,9 +73,3 @@ class Engine(Protocol):
 
     def losses(self, conversations: Sequence[tuple[Message, ...]]) -> list[Loss]:
         """Return the loss of each conversation's last message, given the ones before."""
-
-    def count_tokens(self, prompt: Prompt) -> int:
-        """Return how many tokens the prompt takes."""
-
-    def with_adapter(self, folder: Path) -> Engine:
-        """Open the same model with the adapter in `folder`."""

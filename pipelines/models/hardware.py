@@ -35,16 +35,6 @@ def fast_dtype() -> torch.dtype:
     return torch.bfloat16 if half * _WORTHWHILE < single else torch.float32
 
 
-def available_memory_mb() -> int:
-    """Return how much memory can still be taken, in MiB; 0 where that is unknown."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123 - a kernel file
-            values = dict(line.split(":", 1) for line in file)
-        return int(values["MemAvailable"].split()[0]) // 1024
-    except (OSError, KeyError, ValueError):
-        return 0
-
-
 def _product_seconds(dtype: torch.dtype) -> float:
     left = torch.ones(512, 576, dtype=dtype)
     right = torch.ones(1536, 576, dtype=dtype)

@@ -54,14 +54,6 @@ class LocalEngine:
         """Longest sequence that the model was made for."""
         return int(self.model.config.max_position_embeddings)
 
-    def with_adapter(self, folder: Path) -> LocalEngine:
-        """Open the same model with the adapter in `folder` merged into its weights."""
-        return LocalEngine(self._folder, name=self._base_name, adapter=folder)
-
-    def count_tokens(self, prompt: Prompt) -> int:
-        """Return how many tokens the prompt takes."""
-        return len(self._encode(prompt))
-
     @torch.inference_mode()
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, tuple[Completion, ...]]]:
         """Continue every prompt; yield its index and its branches, a wave at a time."""

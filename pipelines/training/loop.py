@@ -148,6 +148,7 @@ class Run:
                 f"the adapter cannot be written to {self._folder}: {error}",
                 hint="Free some disk space and run the same command again.",
             ) from error
+        (self._folder / "README.md").unlink(missing_ok=True)  # peft's empty model card
         remove_checkpoint(self._folder)
 
     def _step(self, batch: Sequence[Pack]) -> float:
