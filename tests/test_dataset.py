@@ -187,6 +187,7 @@ def make_draft(question: str, *, answer: str = "In the cellar.", chunk: Chunk = 
         (make_draft("According to the text, where is the lantern?"), "points_at_passage"),
         (make_draft("Which lantern is mentioned above?"), "points_at_passage"),
         (make_draft("本文提到的铜灯放在哪里？", chunk=CHUNK_ZH), "points_at_passage"),
+        (make_draft("Where is the lantern?", answer="The passage mentions the cellar."), "points_at_passage"),
         (make_draft("As an AI, where would you keep the lantern?"), "boilerplate"),
         (make_draft("Where is the lantern kept?", answer="I'm sorry, but I cannot tell."), "boilerplate"),
         (make_draft("Where is the lantern kept?", answer="The documents do not answer this."), "boilerplate"),

@@ -8,7 +8,7 @@ from collections import defaultdict
 from pipelines.dataset.writers import Draft
 from pipelines.prompting import is_refusal
 from pipelines.records import Rejection
-from pipelines.text import language_of, words
+from pipelines.text import fold_space, language_of, words
 
 _QUESTION_MARK = re.compile(r"[?？]$")
 # The reader of a question has not seen the passage; the question must not speak of it.
@@ -34,6 +34,8 @@ def _problem(draft: Draft) -> tuple[str, str] | None:
         return "form", "the question does not end with a question mark"
     if _POINTS_AT_PASSAGE.search(question):
         return "points_at_passage", "the question speaks of the passage itself"
+    if answer != fold_space(draft.quote.quote) and _POINTS_AT_PASSAGE.search(answer):
+        return "points_at_passage", "the answer speaks of the passage, which nobody sees as such"
     if _BOILERPLATE.search(question) or _BOILERPLATE.search(answer) or is_refusal(answer):
         return "boilerplate", "the teacher speaks of itself, or refuses"
     if language_of(question) != language_of(draft.chunk.text):
