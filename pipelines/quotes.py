@@ -93,6 +93,19 @@ def locate(quote: str, chunk: Chunk) -> Quote | None:
     return None if match is None else _quote_of(chunk, match.start(), match.end())
 
 
+def locate_sentence(quote: str, chunk: Chunk) -> Quote | None:
+    """Return the sentence of the chunk that `quote` is, or is the larger part of; None if there is none."""
+    found = locate(quote, chunk)
+    if found is None:
+        return None
+    start, end = found.start - chunk.start, found.end - chunk.start
+    for first, last in sentence_spans(chunk.text):
+        shared = min(end, last) - max(start, first)
+        if 2 * shared > last - first and 2 * shared > end - start:
+            return _quote_of(chunk, first, last)
+    return None
+
+
 def _prove(quote: str, number: int, chunks: Sequence[Chunk]) -> Quote | None:
     """Find a quote in the chunk it names, else in any other, else the sentence it must mean."""
     shortest = _SHORTEST // 2 if language_of(quote) == "zh" else _SHORTEST

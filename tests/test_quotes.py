@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipelines.knowledge.chunk import chunk_document
 from pipelines.prompting import is_refusal, refusal
-from pipelines.quotes import check_answer, format_citation, locate
+from pipelines.quotes import check_answer, format_citation, locate, locate_sentence
 from pipelines.records import Chunk, Document, Language
 from pipelines.text import fold_space
 
@@ -261,3 +261,20 @@ def test_an_answer_is_no_refusal(answer: str) -> None:
 def test_a_citation_is_written_on_one_line(quote: str, number: int, expected: str) -> None:
     """The form that is taught is a quote in straight marks, and the passage's number."""
     assert format_citation(quote, number) == expected
+
+
+@pytest.mark.parametrize(
+    ("quote", "sentence"),
+    [
+        ("The shop opens at nine.", "The shop opens at nine."),
+        ("shop opens at nine", "The shop opens at nine."),
+        ("nine.", None),
+        ("The shop opens at nine. The bell rings at noon.", None),
+        ("The shop opens at ten.", None),
+    ],
+)
+def test_a_teacher_has_to_quote_one_sentence(quote: str, sentence: str | None) -> None:
+    """The larger part of a sentence stands for it; a word, two sentences or an invention for none."""
+    text = "The shop opens at nine. The bell rings at noon."
+    found = locate_sentence(quote, Chunk(id="c", document="a.md", start=7, end=7 + len(text), text=text))
+    assert (found and found.quote) == sentence

@@ -9,7 +9,7 @@ from pipelines.dataset.writers import Draft
 from pipelines.errors import LLMOutputError
 from pipelines.models.teacher import Reply, Request, Teacher
 from pipelines.prompting import to_messages
-from pipelines.quotes import locate
+from pipelines.quotes import locate_sentence
 from pipelines.records import Chunk, QAPair, QAPairs, Rejection, content_id
 from pipelines.text import fold_space, language_of
 from prompts import load_prompt
@@ -80,9 +80,9 @@ class RemoteWriter:
 
 
 def _draft(pair: QAPair, chunk: Chunk) -> Draft | Rejection:
-    quote = locate(pair.quote, chunk)
+    quote = locate_sentence(pair.quote, chunk)
     if quote is None:
         return Rejection(
-            check="quote", reason="the quote does not stand in the passage", text=pair.question, source=chunk.id
+            check="quote", reason="the quote is not one sentence of the passage", text=pair.question, source=chunk.id
         )
     return Draft(chunk=chunk, question=fold_space(pair.question), answer=fold_space(pair.answer), quote=quote)
