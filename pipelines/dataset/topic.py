@@ -16,11 +16,12 @@ from pipelines.models.teacher import Reply, Request, Teacher
 from pipelines.operation import Context
 from pipelines.prompting import to_messages
 from pipelines.records import Chunk, Notes, Subtopics, content_id
-from pipelines.text import clean_text, fold_space
+from pipelines.text import clean_text, fold_space, language_of, sentence_spans
 from prompts import load_prompt
 
 _SUBTOPICS = 12
 _PARAGRAPHS = 3
+_SHORTEST = 20
 
 
 def write_notes(topic: str, folder: Path, context: Context, *, base: str) -> list[Chunk]:
@@ -103,8 +104,18 @@ def _continue(engine: Engine, topic: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _usable(paragraphs: Sequence[str]) -> list[str]:
-    cleaned = (fold_space(clean_text(paragraph)) for paragraph in paragraphs)
-    return [paragraph for paragraph in dict.fromkeys(cleaned) if len(paragraph) >= 20]
+    """Return the paragraphs that say something, each sentence once: small models repeat themselves."""
+    said: set[str] = set()
+    usable = []
+    for paragraph in paragraphs:
+        cleaned = fold_space(clean_text(paragraph))
+        sentences = [cleaned[start:end] for start, end in sentence_spans(cleaned)]
+        fresh = [sentence for sentence in dict.fromkeys(sentences) if sentence not in said]
+        said.update(fresh)
+        joined = ("" if language_of(cleaned) == "zh" else " ").join(fresh)
+        if len(joined) >= _SHORTEST:
+            usable.append(joined)
+    return usable
 
 
 def _paragraph_chunks(name: str, title: str, text: str, paragraphs: Sequence[str]) -> Iterator[Chunk]:
