@@ -32,6 +32,7 @@ from pipelines.records import (
 )
 from pipelines.text import language_of
 from pipelines.workspace import locked
+from prompts import load_prompt, prompt_names
 
 if TYPE_CHECKING:
     from pipelines.dataset import embedded, remote, topic
@@ -152,6 +153,7 @@ def _inputs(params: GenerateParams, context: Context) -> dict[str, object]:
         "params": params.model_dump(mode="json"),
         "teacher": f"{endpoint.url} {endpoint.model}" if endpoint else params.base,
         "embedder": DEFAULT_EMBEDDER,
+        "prompts": sorted({load_prompt(name).sha256 for name, _version in prompt_names()}),
         "seed": context.seed,
         "chunks": file_hash(context.workspace.chunks(params.collection)) if params.collection else "",
     }
