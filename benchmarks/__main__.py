@@ -10,7 +10,18 @@ from importlib import import_module
 
 from benchmarks.measure import Row
 
-MEASURES = ("startup", "indexing", "decoding", "training", "answering")
+MEASURES = (
+    "startup",
+    "indexing",
+    "decoding",
+    "training",
+    "answering",
+    "generation",
+    "crash",
+    "duplicates",
+    "privacy",
+    "exporting",
+)
 
 
 def main(arguments: list[str]) -> int:

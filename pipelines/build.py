@@ -15,16 +15,17 @@ from pydantic import BaseModel, Field
 from pipelines.chatbot.bots import Bot, save_bot
 from pipelines.dataset.curate import CurateParams, CurateReport, curate_dataset
 from pipelines.dataset.generate import (
-    Calls,
     GenerateParams,
     GenerateReport,
-    generate_dataset,
     plan_generate,
+    write_dataset,
     write_topic_notes,
 )
+from pipelines.dataset.spending import Calls, SpendingParams, check_local
 from pipelines.errors import SettingsError
 from pipelines.evaluation.evaluate import EvaluateParams, Interval, Verdict, evaluate_adapter
 from pipelines.knowledge.add import AddDocumentsParams, AddDocumentsReport, FailedDocument, add_documents
+from pipelines.models.budget import Budget
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
 from pipelines.operation import Context, Operation, Plan, Positional
 from pipelines.records import Name
@@ -36,7 +37,7 @@ _FIXED_MINUTES = (0.5, 2.0)
 _MINUTES_PER_EXAMPLE = (0.01, 0.05)
 
 
-class BuildParams(BaseModel):
+class BuildParams(SpendingParams):
     """What the chatbot is about, and how it is made."""
 
     name: Annotated[Name, Positional()] = Field(description="Name of the chatbot.")
@@ -131,9 +132,11 @@ def build_bot(params: BuildParams, context: Context) -> BuildReport:
     """Make a chatbot of a folder of documents, or of a topic: the whole way."""
     started = time.monotonic()
     _check_source(params)
+    check_local(params, context)
     context.check_model(params.base)
-    index = _index(params, context)
-    written = generate_dataset(_generate_params(params), context)
+    budget = params.budget()
+    index = _index(params, context, budget)
+    written = write_dataset(_generate_params(params), context, budget=budget)
     curated = curate_dataset(CurateParams(dataset=params.name, passages=params.passages), context)
     trained = train_adapter(TrainParams(dataset=params.name, base=params.base, epochs=params.epochs), context)
     judged = evaluate_adapter(EvaluateParams(adapter=params.name, base=params.base), context)
@@ -172,14 +175,24 @@ def _check_source(params: BuildParams) -> None:
 
 
 def _generate_params(params: BuildParams) -> GenerateParams:
-    return GenerateParams(dataset=params.name, collection=params.name, examples=params.examples, base=params.base)
+    caps = params.model_dump(include=set(SpendingParams.model_fields))
+    return GenerateParams(
+        dataset=params.name, collection=params.name, examples=params.examples, base=params.base, **caps
+    )
 
 
-def _index(params: BuildParams, context: Context) -> AddDocumentsReport:
+def _index(params: BuildParams, context: Context, budget: Budget) -> AddDocumentsReport:
     """Index the documents; where there is only a topic, the notes that the teacher writes on it."""
     folder = params.documents
     if folder is None:
-        folder = write_topic_notes(params.topic, params.name, context, base=params.base)
+        folder = write_topic_notes(
+            params.topic,
+            params.name,
+            context,
+            base=params.base,
+            examples=params.examples,
+            budget=budget,
+        )
     report = add_documents(
         AddDocumentsParams(folder=folder, collection=params.name, max_megabytes=params.max_megabytes), context
     )

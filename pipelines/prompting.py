@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from pipelines.records import Chunk, Language, Message
@@ -17,6 +18,11 @@ def to_messages(prompt: Prompt, **inputs: object) -> tuple[Message, ...]:
     return tuple(
         Message.model_validate({"role": role, "content": content}) for role, content in prompt.render(**inputs)
     )
+
+
+def inside(text: str, tag: str) -> str:
+    """Return a text that can stand inside of `<tag>`: it neither closes the tag nor opens another one."""
+    return re.sub(rf"<(?=\s*/?\s*{tag}\b)", "‹", text, flags=re.IGNORECASE)
 
 
 def answer_prompt(language: Language) -> Prompt:

@@ -23,6 +23,7 @@ _SAME = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-
 # sentence; measured in BENCHMARKS.md.
 _CLOSE_ENOUGH = 0.88
 _SHORTEST = 8
+_MOST_SENTENCES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,17 +94,29 @@ def locate(quote: str, chunk: Chunk) -> Quote | None:
     return None if match is None else _quote_of(chunk, match.start(), match.end())
 
 
-def locate_sentence(quote: str, chunk: Chunk) -> Quote | None:
-    """Return the sentence of the chunk that `quote` is, or is the larger part of; None if there is none."""
-    found = locate(quote, chunk)
-    if found is None:
-        return None
-    start, end = found.start - chunk.start, found.end - chunk.start
-    for first, last in sentence_spans(chunk.text):
-        shared = min(end, last) - max(start, first)
-        if 2 * shared > last - first and 2 * shared > end - start:
-            return _quote_of(chunk, first, last)
-    return None
+def find_sentences(quote: str, chunks: Sequence[Chunk]) -> tuple[Quote, ...]:
+    """Return the whole sentences that a quote means: those it was taken from, or the one it is close to.
+
+    A teacher often quotes a clause, or changes a word; what is kept is the document's own text.
+
+    Args:
+        quote: What was said to be quoted.
+        chunks: Where to look, in order.
+
+    Returns:
+        Two neighbouring sentences at most; none where nothing is meant.
+    """
+    for chunk in chunks:
+        found = locate(quote, chunk) if len(quote.strip()) >= _SHORTEST // 2 else None
+        if found is None:
+            continue
+        start, end = found.start - chunk.start, found.end - chunk.start
+        held = [span for span in sentence_spans(chunk.text) if span[0] < end and start < span[1]]
+        if len(held) > _MOST_SENTENCES:
+            return ()
+        return tuple(_quote_of(chunk, first, last) for first, last in held)
+    meant = _prove(quote, 0, chunks)
+    return () if meant is None else (meant,)
 
 
 def _prove(quote: str, number: int, chunks: Sequence[Chunk]) -> Quote | None:

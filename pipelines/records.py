@@ -99,8 +99,22 @@ class Conversation(BaseModel):
 class ExampleKind(StrEnum):
     """What an example teaches."""
 
-    GROUNDED = "grounded"
-    UNANSWERABLE = "unanswerable"
+    GROUNDED = "grounded"  # an answer with quotes of one passage, or of two
+    UNANSWERABLE = "unanswerable"  # the documents do not say
+    FALSE_PREMISE = "false_premise"  # a question that supposes what is wrong, put right with a quote
+    INSTRUCTION = "instruction"  # a task, with or without material to work on
+    CONVERSATION = "conversation"  # several turns, of which later ones need the earlier
+    CLASSIFICATION = "classification"  # a text and its label
+    SPANS = "spans"  # a text and the labelled pieces in it, for token classification (NER)
+    PREFERENCE = "preference"  # a better and a worse answer
+
+
+class Span(Record):
+    """A labelled piece of an example's text."""
+
+    start: int = Field(ge=0, description="Offset of the first character in the example's question.")
+    end: int = Field(ge=1, description="Offset after the last character.")
+    label: str = Field(min_length=1, description="What it is.")
 
 
 class Example(Record):
@@ -108,17 +122,32 @@ class Example(Record):
 
     id: str = Field(description="Hash of the question and of what it rests on.")
     kind: ExampleKind = Field(description="What the example teaches.")
-    question: str = Field(min_length=1, description="The question alone.")
+    question: str = Field(min_length=1, description="The question alone; the task, or the text to label.")
     answer: str = Field(min_length=1, description="The answer to be learnt, with its quotes.")
     language: Language = Field("en", description="Language of the question.")
     messages: tuple[Message, ...] = Field((), description="The conversation to train on, answer last.")
     chunks: tuple[str, ...] = Field((), description="Ids of the chunks shown, in the order shown.")
-    source: str = Field(description="Id of the chunk that the question was written from.")
-    quotes: tuple[Quote, ...] = Field((), description="What the answer rests on; empty if unanswerable.")
-    teacher: str = Field(description="Model that wrote the question.")
+    sources: tuple[str, ...] = Field((), description="Ids of the chunks that it was written from; empty if imported.")
+    quotes: tuple[Quote, ...] = Field((), description="What the answer rests on; empty if on nothing.")
+    label: str = Field("", description="Class of the text, for classification.")
+    spans: tuple[Span, ...] = Field((), description="Labelled pieces of the text, in order, for token classification.")
+    rejected: str = Field("", description="The worse answer of a preference pair.")
+    degradation: str = Field("", description="What was done to the better answer to make the worse; empty if judged.")
+    attributes: dict[str, str] = Field(
+        default_factory=dict, description="What was asked for: subtopic, persona, difficulty, form and the like."
+    )
+    parents: tuple[str, ...] = Field((), description="Ids of the examples that it was made from by augmentation.")
+    calls: tuple[str, ...] = Field((), description="Keys of the calls in the ledger that it came from.")
+    flags: tuple[str, ...] = Field((), description="What a person should look at: toxicity, bias.")
+    teacher: str = Field(description="Model that wrote it; 'import' if it was not written here.")
     prompt: str = Field(description="Prompt that asked for it, as name@version.")
     scores: dict[str, float] = Field(default_factory=dict, description="What the checks measured.")
     split: Split | None = Field(None, description="Where it belongs; None before curation.")
+
+    @property
+    def source(self) -> str:
+        """Id of the first chunk that it was written from; empty if there is none."""
+        return self.sources[0] if self.sources else ""
 
 
 class Rejection(Record):
@@ -128,22 +157,15 @@ class Rejection(Record):
     reason: str = Field(description="What was wrong, in words.")
     text: str = Field(description="What was dropped: the question, or the raw reply.")
     source: str = Field("", description="Id of the chunk that it came from.")
+    example: Example | None = Field(None, description="The whole record, where it had become one.")
+    calls: tuple[str, ...] = Field((), description="Keys of the calls in the ledger that it came from.")
 
 
-class QAPair(Record):
-    """One question with its answer and the sentences that prove it."""
-
-    question: str = Field(min_length=5, max_length=400, description="A question a reader would ask.")
-    answer: str = Field(min_length=1, max_length=600, description="A short answer, in your own words.")
-    quote: str = Field(
-        min_length=10, max_length=600, description="The sentence of the passage that proves it, word for word."
+def rejected(example: Example, *, check: str, reason: str) -> Rejection:
+    """Return the rejection of an example, which keeps it whole."""
+    return Rejection(
+        check=check, reason=reason, text=example.question, source=example.source, example=example, calls=example.calls
     )
-
-
-class QAPairs(Record):
-    """What the teacher is asked to return about one passage."""
-
-    pairs: tuple[QAPair, ...] = Field(max_length=8, description="The pairs, best first.")
 
 
 class Subtopics(Record):

@@ -21,6 +21,7 @@ from pipelines.records import Record
 
 PREFIX = "ASSISTANT_"
 SETTINGS_FILE = "assistant.toml"
+_LOCAL = ("127.0.0.1", "localhost", "::1")
 _OTHER_VARIABLES = {"ASSISTANT_TRACEBACK"}  # shows where an unexpected error came from
 
 
@@ -39,12 +40,6 @@ class Endpoint(Record):
     input_price: float | None = None
     output_price: float | None = None
 
-    def cost_usd(self, *, tokens_in: int, tokens_out: int) -> float | None:
-        """Return what that many tokens cost; None where no price was set."""
-        if self.input_price is None or self.output_price is None:
-            return None
-        return (tokens_in * self.input_price + tokens_out * self.output_price) / 1e6
-
 
 class Settings(BaseSettings):
     """Settings of the machine and the workspace."""
@@ -58,9 +53,18 @@ class Settings(BaseSettings):
     )
     teacher_input_price: float | None = Field(None, ge=0, description="US dollars per million tokens sent.")
     teacher_output_price: float | None = Field(None, ge=0, description="US dollars per million tokens received.")
-    teacher_concurrency: int = Field(4, ge=1, le=256, description="Requests under way at once.")
+    teacher_concurrency: int = Field(
+        64, ge=1, le=1024, description="Most calls under way at once; how many serve best is found out."
+    )
+    teacher_requests_per_minute: float | None = Field(None, gt=0, description="Calls a minute that are never passed.")
+    teacher_tokens_per_minute: float | None = Field(None, gt=0, description="Tokens a minute, likewise.")
     teacher_timeout_s: float = Field(600.0, gt=0, description="Longest wait for one answer.")
-    teacher_retries: int = Field(4, ge=0, le=20, description="Attempts after the first, with growing pauses.")
+    teacher_retries: int = Field(
+        4, ge=0, le=20, description="Attempts after the first, while the endpoint has never answered."
+    )
+    teacher_patience_s: float = Field(
+        1800.0, gt=0, description="Longest time without any answer, from an endpoint that has answered before."
+    )
     agent_url: str = Field("", description="Base URL of the agent's endpoint; the teacher's if empty.")
     agent_model: str = Field("", description="Name of the agent's model; the teacher's if empty.")
     agent_key: SecretStr = Field(
@@ -104,6 +108,11 @@ class Settings(BaseSettings):
         if teacher is None or not self.agent_model:
             return teacher
         return teacher.model_copy(update={"model": self.agent_model})
+
+
+def is_local(endpoint: Endpoint) -> bool:
+    """Whether an endpoint is on this machine."""
+    return urlsplit(endpoint.url).hostname in _LOCAL
 
 
 def load_settings(folder: Path) -> Settings:

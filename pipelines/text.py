@@ -64,9 +64,9 @@ def clean_text(text: str) -> str:
 def language_of(text: str) -> Language:
     """Return the language of `text`, told by its script."""
     chinese = sum(len(run) for run in _CJK_RUN.findall(text))
-    latin = sum(len(word) for word in _WORD.findall(_CJK_RUN.sub(" ", text)))
-    # A Chinese character carries about as much as three Latin letters.
-    return "zh" if chinese * 3 > latin else "en"
+    latin = len(_WORD.findall(_CJK_RUN.sub(" ", text)))
+    # A name or a command of many letters does not make a Chinese sentence an English one.
+    return "zh" if chinese > latin else "en"
 
 
 def words(text: str) -> list[str]:

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 _MODELS = ("fake-model",)
+_PROBE = "Reply with this JSON object and nothing else"
+PROBED = '{"ready": true, "colour": "blue"}'
 _UNSCRIPTED = {"x-should-retry": "false"}  # the client gives up at once, and the test soon fails
 
 
@@ -39,6 +41,7 @@ class Reply:
     body: str | None = None  # sent in place of a chat completion
     content_type: str = "application/json"
     is_cut: bool = False  # the connection is closed half-way
+    is_too_long: bool = False  # the model was stopped at the longest answer that was allowed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,7 @@ class FakeOpenAI:
     def __init__(self) -> None:
         self.replies: deque[Reply | str | Responder] = deque()
         self.respond: Responder | None = None
+        self.answers_probes = True  # by itself, and without recording them
         self.requests: list[Recorded] = []
         self.unscripted: list[Recorded] = []
         self.faults: list[BaseException] = []
@@ -90,12 +94,14 @@ class FakeOpenAI:
 
     def take(self, request: Recorded) -> Reply:
         """Record a call and return what to do with it."""
+        if self.answers_probes and _PROBE in json.dumps(request.json.get("messages", "")):
+            return Reply(text=PROBED, tokens_in=0, tokens_out=0)
         with self._lock:
             self.requests.append(request)
             scripted = self.replies.popleft() if self.replies else self.respond
         if scripted is None:
             self.unscripted.append(request)
-            return refused(500, "this call was not scripted", **_UNSCRIPTED)
+            return refused(501, "this call was not scripted", **_UNSCRIPTED)
         given = scripted(request) if callable(scripted) else scripted
         return Reply(text=given) if isinstance(given, str) else given
 
@@ -124,6 +130,7 @@ def fake_openai() -> Iterator[FakeOpenAI]:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # many clients connect at once
 
     def __init__(self, fake: FakeOpenAI) -> None:
         self.fake = fake
@@ -242,6 +249,8 @@ def _call(number: int, call: ToolCall) -> dict[str, Any]:
 
 
 def _reason(reply: Reply) -> str:
+    if reply.is_too_long:
+        return "length"
     return "tool_calls" if reply.tool_calls else "stop"
 
 

@@ -103,7 +103,7 @@ def test_tools_are_offered_on_the_wire(fake_openai: FakeOpenAI, context: Context
     offered = {tool["function"]["name"]: tool["function"] for tool in fake_openai.requests[0].json["tools"]}
     assert set(offered) == {operation.name for operation in OPERATIONS}
     field = offered["generate_dataset"]["parameters"]["properties"]["examples"]
-    assert field["description"] == "How many question-answer pairs to write."
+    assert field["description"] == "How many examples to write."
 
 
 # ---- talking

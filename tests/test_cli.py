@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import io
 import json
 import os
@@ -34,6 +35,12 @@ def entries_of(group: LazyGroup, path: tuple[str, ...] = ()) -> Iterator[tuple[t
         yield (*path, name), entry, command
         if isinstance(command, LazyGroup):
             yield from entries_of(command, (*path, name))
+
+
+def imported(name: str) -> object:
+    """Return what an entry names."""
+    module, _colon, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 COMMANDS = list(entries_of(APP))
@@ -81,7 +88,7 @@ def test_every_operation_has_a_command() -> None:
         if isinstance(target, ast.Name)
     }
     assert len(written) > 15
-    assert written <= {entry.target for _path, entry, _command in COMMANDS}
+    assert written <= {entry.operation or entry.target for _path, entry, _command in COMMANDS}
 
 
 @pytest.mark.parametrize(
@@ -97,9 +104,14 @@ def test_summary_is_written_once(entry: Entry, command: click.Command) -> None:
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_command_takes_what_the_operation_takes(operation: Operation[Any, Any]) -> None:
     """The parameters of a command are those of its operation, --json, and approval where it costs something."""
-    [command] = [command for _path, _entry, command in COMMANDS if command.help and operation.summary in command.help]
+    [(entry, command)] = [
+        (entry, each) for _path, entry, each in COMMANDS if imported(entry.operation or entry.target) is operation
+    ]
     common = {"json_output"} | ({"yes", "dry_run"} if operation.plan is not None else set())
-    assert {parameter.name for parameter in command.params} == set(operation.params.model_fields) | common
+    taken = {parameter.name for parameter in command.params}
+    assert taken >= set(operation.params.model_fields) | common
+    if not entry.operation:
+        assert taken == set(operation.params.model_fields) | common
 
 
 @pytest.mark.parametrize("path", [(), *(path for path, _entry, _command in COMMANDS)], ids=words)
@@ -244,6 +256,7 @@ def test_endpoint(
 ) -> None:
     """An endpoint that refuses, fails or is not there has exit code 4."""
     if status is not None:
+        fake_openai.answers_probes = False
         fake_openai.replies.append(refused(status))
     url = fake_openai.url if status is not None else f"http://127.0.0.1:{closed_port()}/v1"
     for name, value in {"URL": url, "MODEL": "fake-model", "RETRIES": "0"}.items():
@@ -298,7 +311,11 @@ def test_approval(arguments: list[str], is_json: bool, here: Path, capsys: Captu
         (["bot", "build", "shop", "--documents", "missing", "--yes"], "missing"),
         (["bot", "build", "shop", "--documents", "empty", "--yes"], "holds no documents"),
         (["data", "generate", "bees", "--collection", "bees", "--yes"], "no collection 'bees'"),
+        (["data", "plan", "bees", "--collection", "bees", "--yes"], "no collection 'bees'"),
         (["data", "curate", "bees"], "no dataset 'bees'"),
+        (["data", "explain", "bees", "a1b2c3d4"], "no dataset 'bees'"),
+        (["data", "export", "bees"], "no dataset 'bees'"),
+        (["data", "review", "bees", "--undo"], "no dataset 'bees'"),
         (["data", "show", "bees"], "no dataset 'bees'"),
         (["evaluate", "bees"], "no adapter 'bees'"),
     ],
@@ -326,10 +343,11 @@ def test_training_without_data(here: Path, monkeypatch: pytest.MonkeyPatch, caps
     ("failing", "listing", "field"),
     [
         (["data", "generate", "bees", "--collection", "bees", "--yes"], ["data", "list"], "datasets"),
+        (["data", "plan", "bees", "--collection", "bees", "--yes"], ["data", "list"], "datasets"),
         (["train", "start", "bees", "--yes"], ["train", "list"], "adapters"),
         (["bot", "build", "bees", "--documents", "missing", "--yes"], ["bot", "list"], "bots"),
     ],
-    ids=["dataset", "adapter", "bot"],
+    ids=["dataset", "plan", "adapter", "bot"],
 )
 def test_failure_makes_nothing(failing: list[str], listing: list[str], field: str, here: Path, capsys: Capture) -> None:
     """What a failed command did not make is neither listed nor told to the agent."""
@@ -368,6 +386,7 @@ def test_braces_in_a_message(braces: str, here: Path, capsys: Capture) -> None:
         (["train", "list"], {"adapters"}),
         (["models", "list"], {"models", "teacher", "agent"}),
         (["doctor"], {"ok", "checks"}),
+        (["usage"], {"usage", "calls", "tokens_in", "tokens_out", "cost_usd", "unpriced_calls"}),
     ],
     ids=words,
 )
@@ -378,7 +397,9 @@ def test_json_is_one_object(arguments: list[str], fields: set[str], capsys: Capt
     assert set(json.loads(line)) == fields
 
 
-@pytest.mark.parametrize("arguments", [["bot", "list"], ["data", "list"], ["models", "list"], ["doctor"]], ids=words)
+@pytest.mark.parametrize(
+    "arguments", [["bot", "list"], ["data", "list"], ["models", "list"], ["doctor"], ["usage"]], ids=words
+)
 def test_reading_leaves_nothing_behind(arguments: list[str], here: Path) -> None:
     """A command that only reads does not make the current folder a workspace."""
     assert run(arguments) == 0
@@ -442,8 +463,9 @@ def test_dry_run_with_a_teacher(monkeypatch: pytest.MonkeyPatch, fake_openai: Fa
     assert run(["data", "generate", "bees", "--topic", "Keeping bees", "--examples", "1000", "--dry-run"]) == 0
     err = printed(capsys)[1]
     assert f"sent to fake-model at {fake_openai.url}" in err
-    assert "Calls to the teacher 1000" in err
-    assert "about $22.20" in err
+    assert "a pilot of a few examples comes first" in err
+    assert "Calls to the teacher 1300" in err
+    assert "about $44.20" in err
     assert not fake_openai.requests
 
 
@@ -472,6 +494,9 @@ print(json.dumps(sorted(name for name in sys.modules if "." not in name)))
         (["bot", "build", "--help"], set()),
         (["bot", "list"], set()),
         (["data", "generate", "bees", "--topic", "bees", "--dry-run"], set()),
+        (["data", "plan", "bees", "--topic", "bees", "--dry-run"], set()),
+        (["data", "--help"], {"pydantic", "rich", "prompt_toolkit", "jinja2"}),
+        (["usage"], set()),
         (["-p", "list my bots"], set()),
     ],
     ids=words,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,14 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipelines.dataset.checks import DuplicateFinder, check_draft
 from pipelines.dataset.compose import Material, compose
 from pipelines.dataset.curate import CURATE_DATASET, CurateParams, CurateReport, count_leaks
+from pipelines.dataset.decisions import DecisionLog, decide
 from pipelines.dataset.facts import find_facts, spread, stands_alone
-from pipelines.dataset.files import CHUNKS, EXAMPLES, REJECTED, REJECTED_BY_CURATION, split_file
+from pipelines.dataset.files import CHUNKS, DECISIONS, EXAMPLES, REJECTED, REJECTED_BY_CURATION, split_file
 from pipelines.dataset.show import LIST_DATASETS, SHOW_DATASET, ListDatasetsParams, ShowDatasetParams
 from pipelines.dataset.split import split_by_source
-from pipelines.dataset.writers import Draft
 from pipelines.errors import DataError
 from pipelines.models.nearest import NearestFinder
 from pipelines.operation import Context, open_context
@@ -30,14 +31,13 @@ from pipelines.records import (
     Chunk,
     Example,
     ExampleKind,
-    Quote,
+    Message,
     Rejection,
     Split,
     content_id,
     read_records,
     write_records,
 )
-from pipelines.text import words
 from tests.test_docs import Killed, MortalEmbedder, packaged_embedder, with_embedder
 
 THINGS = (
@@ -67,7 +67,7 @@ def make_example(question: str, sentence: str, chunk: Chunk) -> Example:
         kind=ExampleKind.GROUNDED,
         question=question,
         answer=sentence,
-        source=chunk.id,
+        sources=(chunk.id,),
         quotes=(quote,),
         teacher="test",
         prompt="test@1",
@@ -118,7 +118,7 @@ def write_dataset(context: Context, chunks: Sequence[Chunk], examples: Sequence[
     return folder
 
 
-def curate(context: Context, **params: float) -> CurateReport:
+def curate(context: Context, **params: object) -> CurateReport:
     """Curate as every surface does."""
     return CURATE_DATASET.start(CurateParams.model_validate({"dataset": "house", **params}), context)
 
@@ -162,105 +162,6 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> House:
     folder = write_dataset(context, chunks, examples)
     report = curate(context)
     return House(context, folder, report, {chunk.id: chunk for chunk in chunks}, read_splits(folder))
-
-
-CHUNK = make_chunk("The brass lantern is kept in the cellar. Guests may borrow it on weekdays.")
-CHUNK_ZH = make_chunk("铜灯放在地下室里。客人只能在工作日借用。")
-
-
-def make_draft(question: str, *, answer: str = "In the cellar.", chunk: Chunk = CHUNK) -> Draft:
-    """Return a draft about a chunk."""
-    quote = Quote(document=chunk.document, quote=chunk.text, start=chunk.start, end=chunk.end)
-    return Draft(chunk=chunk, question=question, answer=answer, quote=quote)
-
-
-@pytest.mark.parametrize(
-    ("draft", "check"),
-    [
-        (make_draft("Where is the brass lantern kept?"), None),
-        (make_draft("铜灯放在哪里？", answer="地下室。", chunk=CHUNK_ZH), None),
-        (make_draft("Where lantern?"), "length"),
-        (make_draft(" ".join(["where"] * 61) + "?"), "length"),
-        (make_draft("The brass lantern is kept in the cellar."), "form"),
-        (make_draft("Where is the lantern? Tell me."), "form"),
-        (make_draft("What does the passage say about lanterns?"), "points_at_passage"),
-        (make_draft("According to the text, where is the lantern?"), "points_at_passage"),
-        (make_draft("Which lantern is mentioned above?"), "points_at_passage"),
-        (make_draft("本文提到的铜灯放在哪里？", chunk=CHUNK_ZH), "points_at_passage"),
-        (make_draft("Where is the lantern?", answer="The passage mentions the cellar."), "points_at_passage"),
-        (make_draft("As an AI, where would you keep the lantern?"), "boilerplate"),
-        (make_draft("Where is the lantern kept?", answer="I'm sorry, but I cannot tell."), "boilerplate"),
-        (make_draft("Where is the lantern kept?", answer="The documents do not answer this."), "boilerplate"),
-        (make_draft("铜灯放在哪里？", chunk=CHUNK), "language"),
-        (make_draft("Where is the lantern kept?", chunk=CHUNK_ZH), "language"),
-    ],
-)
-def test_a_draft_is_rejected_by_the_check_it_fails(draft: Draft, check: str | None) -> None:
-    """A rejection names its check, its reason, the question and the chunk; a good draft passes."""
-    rejection = check_draft(draft, DuplicateFinder())
-    if check is None:
-        assert rejection is None
-        return
-    assert rejection is not None
-    assert (rejection.check, rejection.text, rejection.source) == (check, draft.question, draft.chunk.id)
-    assert rejection.reason
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "check"),
-    [
-        ("Where is the lantern kept?", "Where is the lantern kept?", "exact_duplicate"),
-        ("Where is the lantern kept?", "where is  the LANTERN kept", "exact_duplicate"),
-        ("Where is the lantern kept?", "Where is the lantern kept now?", "near_duplicate"),
-        ("Where is the lantern kept?", "Is the lantern kept where?", "near_duplicate"),
-        ("Where is the lantern kept?", "Where is the ladder kept?", None),
-        ("Where is the lantern kept?", "Who may borrow the lantern?", None),
-        ("铜灯放在哪里？", "铜灯放在哪里", "exact_duplicate"),
-        ("请问这盏铜灯放在哪里？", "请问那盏铜灯放在哪里？", "near_duplicate"),
-        ("铜灯放在哪里？", "谁可以借用铜灯？", None),
-    ],
-)
-def test_a_question_asked_before_is_a_duplicate(first: str, second: str, check: str | None) -> None:
-    """Case, spaces, marks and a word more do not make another question; another thing does."""
-    finder = DuplicateFinder()
-    assert finder.check(first) is None
-    problem = finder.check(second)
-    assert (problem and problem[0]) == check
-
-
-def test_a_rejected_draft_is_not_remembered() -> None:
-    """A question that was dropped for another reason does not make the next one a duplicate."""
-    finder = DuplicateFinder()
-    assert check_draft(make_draft("Where is the brass lantern kept."), finder) is not None
-    assert check_draft(make_draft("Where is the brass lantern kept?"), finder) is None
-
-
-QUESTIONS = st.lists(
-    st.lists(st.sampled_from(["where", "is", "the", "lantern", "ladder", "灯"]), max_size=7).map(" ".join), max_size=12
-)
-
-
-def keep_first(questions: Sequence[str]) -> list[str]:
-    """Return the questions that are not duplicates of earlier ones."""
-    finder = DuplicateFinder()
-    return [question for question in questions if finder.check(question) is None]
-
-
-def likeness(first: str, second: str) -> float:
-    """Return the share of words that two questions have in common."""
-    one, other = set(words(first)), set(words(second))
-    return len(one & other) / len(one | other) if one | other else 1.0
-
-
-@given(QUESTIONS)
-def test_dropping_duplicates_twice_drops_nothing_more(questions: list[str]) -> None:
-    """What is left has no duplicates, and of all that was dropped something like it is left."""
-    kept = keep_first(questions)
-    assert keep_first(kept) == kept
-    for number, question in enumerate(kept):
-        assert not [other for other in kept[:number] if likeness(question, other) >= 0.8]
-    for question in questions:
-        assert question in kept or any(likeness(question, other) >= 0.8 for other in kept)
 
 
 @pytest.mark.parametrize(
@@ -455,6 +356,12 @@ def test_an_unanswerable_question_is_refused_without_its_passage(house: House) -
         assert (example.messages[-1].content, example.quotes) == (example.answer, ())
 
 
+def test_every_conversation_has_an_id_of_its_own(house: House) -> None:
+    """Also where a question is refused with two sets of passages."""
+    identities = [example.id for example in house.everything]
+    assert len(identities) == len(set(identities))
+
+
 def test_a_sentence_that_stands_in_two_chunks_is_not_unanswerable() -> None:
     """A question is refused only where no passage shown holds the sentence that answers it."""
     shared = "The owner of the old house answers every letter within seven days."
@@ -573,18 +480,184 @@ def test_what_does_not_hold_is_dropped_with_its_reason(tmp_path: Path) -> None:
         tamper(examples[1], start=quote.start + 1, end=quote.end + 1),
         tamper(examples[2], document="other.md"),
         examples[3].model_copy(update={"quotes": ()}),
-        examples[4].model_copy(update={"source": "no such chunk"}),
+        examples[4].model_copy(update={"sources": ("no such chunk",)}),
         examples[6].model_copy(update={"question": examples[5].question}),
-        examples[7].model_copy(update={"question": examples[5].question + " Now?"}),
+        examples[7].model_copy(update={"question": f"Could you please tell me: {examples[5].question}"}),
     ]
     context = open_house(tmp_path)
     folder = write_dataset(context, chunks, [*bad[:5], examples[5], *bad[5:], *examples[8:]])
     report = curate(context)
-    assert report.rejected == {"quote": 5, "exact_duplicate": 1, "near_duplicate": 1}
+    assert report.rejected == {"quote": 4, "source": 1, "exact_duplicate": 1, "near_duplicate": 1}
     rejections = list(read_records(folder / REJECTED_BY_CURATION, Rejection))
     assert [rejection.text for rejection in rejections] == [example.question for example in bad]
     used = {example.source for examples in read_splits(folder).values() for example in examples}
     assert not used & {chunk.id for chunk in [*chunks[:5], *chunks[6:8]]}
+
+
+# ---- people, evaluation sets, personal data, pairs
+
+
+def test_what_people_decided_is_done(tmp_path: Path) -> None:
+    """Rejected examples go, edited ones are trained on as they were put right, and new decisions curate anew."""
+    context = open_house(tmp_path)
+    chunks, examples = make_house()
+    folder = write_dataset(context, chunks, examples)
+    log = DecisionLog(folder / DECISIONS)
+    log.record([decide("reject", examples[0], reason="nobody asks that")])
+    log.record([decide("edit", examples[1], question="In which room is the kettle?")])
+    report = curate(context, unanswerable_share=0)
+    assert report.rejected == {"review": 1}
+    questions = {example.question: example for examples in read_splits(folder).values() for example in examples}
+    assert question_about(0) not in questions
+    assert question_about(1) not in questions
+    right = questions["In which room is the kettle?"]
+    assert right.id == examples[1].id
+    assert "Question: In which room is the kettle?\n" in right.messages[1].content
+    [rejection] = read_records(folder / REJECTED_BY_CURATION, Rejection)
+    assert (rejection.reason, rejection.example) == ("nobody asks that", examples[0])
+    log.record([decide("reject", examples[2])])
+    assert curate(context, unanswerable_share=0).rejected == {"review": 2}
+
+
+def test_an_evaluation_set_is_kept_out_of_all_splits(tmp_path: Path) -> None:
+    """With --against, what it asks or quotes is rejected; another set curates anew."""
+    context = open_house(tmp_path)
+    folder = write_dataset(context, *make_house())
+    assert curate(context).rejected == {}
+    exam = tmp_path / "exam.jsonl"
+    lines = [{"question": question_about(3)}, {"text": f"Known: {sentence_about(7)} That is all."}]
+    exam.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    assert curate(context, against=exam).rejected == {"overlap": 2}
+    kept = {example.question for examples in read_splits(folder).values() for example in examples}
+    assert not kept & {question_about(3), question_about(7)}
+    exam.write_text(json.dumps(lines[0]), encoding="utf-8")
+    assert curate(context, against=exam).rejected == {"overlap": 1}
+
+
+def test_an_evaluation_set_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """Nothing is curated against a file that cannot be read."""
+    context = open_house(tmp_path)
+    write_dataset(context, *make_house(9))
+    with pytest.raises(DataError, match=r"cannot read .*exam\.jsonl"):
+        curate(context, against=tmp_path / "exam.jsonl")
+
+
+@pytest.mark.parametrize("private", ["keep", "mask", "reject"])
+def test_personal_data_is_kept_masked_or_rejected(tmp_path: Path, private: str) -> None:
+    """A question and a passage may be masked, a quote may not: it would prove nothing any more."""
+    chunks, examples = make_house()
+    secret = "maria.lopez@beekeepers.org"
+    sentence = f"Letters about the old house go to {secret} or to the cellar door."
+    chunk = make_chunk(sentence, document="floor-0.md", start=1000)
+    asked = make_example("Where do letters about the old house go to?", sentence, chunk)
+    named = examples[0].model_copy(update={"question": f"Does {secret} know where the lantern is kept?"})
+    context = open_house(tmp_path)
+    folder = write_dataset(context, [*chunks, chunk], [asked, named, *examples[1:]])
+    report = curate(context, private=private, unanswerable_share=0)
+    text = "".join((folder / split_file(split)).read_text(encoding="utf-8") for split in SPLITS)
+    questions = {example.question for examples in read_splits(folder).values() for example in examples}
+    assert (secret in text) is (private == "keep")
+    assert (asked.question in questions) is (named.question in questions) is (private == "keep")
+    assert any("[EMAIL-" in question for question in questions) is (private == "mask")
+    dropped = [each.text for each in read_records(folder / REJECTED_BY_CURATION, Rejection)]
+    assert len(dropped) == report.rejected.get("private", 0)
+    assert (asked.question in dropped) is (private != "keep")
+    assert (named.question in dropped) is (private == "reject")
+
+
+def test_degraded_pairs_are_added(tmp_path: Path) -> None:
+    """With --degraded-pairs, answers stand against a worsened one, in the split of their example, with its passages."""
+    context = open_house(tmp_path)
+    folder = write_dataset(context, *make_house())
+    plain = curate(context)
+    report = curate(context, degraded_pairs=True)
+    splits = read_splits(folder)
+    for examples in splits.values():
+        answers = {example.messages[:-1]: example for example in examples if example.kind is not ExampleKind.PREFERENCE}
+        pairs = [example for example in examples if example.kind is ExampleKind.PREFERENCE]
+        assert pairs
+        for pair in pairs:
+            assert pair.degradation
+            assert pair.rejected not in ("", pair.messages[-1].content)
+            assert answers[pair.messages[:-1]].messages[-1].content == pair.messages[-1].content
+    assert report.kept > plain.kept
+    assert report.kinds["preference"] == report.kept - plain.kept
+    assert report.leaks == 0
+    identities = [example.id for examples in splits.values() for example in examples]
+    assert len(identities) == len(set(identities))
+
+
+def test_the_likest_questions_of_two_splits_are_told(house: House) -> None:
+    """The proof names two questions of different splits, and no two are liker."""
+    proof = house.report.largest_similarity
+    assert proof is not None
+    split_of = {example.question: split for split, examples in house.splits.items() for example in examples}
+    assert split_of[proof.first] != split_of[proof.second]
+    embedder = packaged_embedder()
+    vectors = {split: embedder.embed([e.question for e in examples]) for split, examples in house.splits.items()}
+    largest = max(
+        float((vectors[one] @ vectors[other].T).max()) for one, other in itertools.combinations(house.splits, 2)
+    )
+    assert proof.cosine == pytest.approx(largest, abs=1e-3)
+    assert 0 <= proof.jaccard <= 1
+
+
+def test_a_record_that_stands_twice_is_kept_once(tmp_path: Path) -> None:
+    """The same line twice is a duplicate of itself, and its first is kept."""
+    chunks, examples = make_house()
+    context = open_house(tmp_path)
+    folder = write_dataset(context, chunks, [*examples, examples[0], examples[1]])
+    assert curate(context, unanswerable_share=0).rejected == {"exact_duplicate": 2}
+    kept = [example.id for examples in read_splits(folder).values() for example in examples]
+    assert sorted(kept) == sorted(example.id for example in examples)
+
+
+def test_children_may_be_like_their_parents_but_not_the_same(tmp_path: Path) -> None:
+    """An augmented example is a duplicate only if it says the same in the same words as another one."""
+    chunks, examples = make_house()
+    parent = examples[0]
+    alike = parent.model_copy(
+        update={"id": "alike", "question": "Where is the lantern kept now?", "parents": (parent.id,)}
+    )
+    same = parent.model_copy(update={"id": "same", "parents": (parent.id,)})
+    twin = alike.model_copy(update={"id": "twin"})
+    context = open_house(tmp_path)
+    folder = write_dataset(context, chunks, [*examples, alike, same, twin])
+    report = curate(context, unanswerable_share=0)
+    assert report.rejected == {"exact_duplicate": 2}
+    split_of = {example.id: split for split, examples in read_splits(folder).items() for example in examples}
+    assert split_of["alike"] == split_of[parent.id]
+    assert split_of.keys().isdisjoint({"same", "twin"})
+
+
+def test_examples_without_passages_are_split_and_kept_as_they_are(tmp_path: Path) -> None:
+    """What was imported has no source: its messages are trained on to the letter."""
+    chunks, examples = make_house(16)
+    imported = [
+        Example(
+            id=f"imported-{number}",
+            kind=ExampleKind.INSTRUCTION,
+            question=f"Write a slogan for the {thing} shop.",
+            answer=f"Nobody shines like our {thing}.",
+            messages=(
+                Message(role="user", content=f"Write a slogan for the {thing} shop."),
+                Message(role="assistant", content=f"Nobody shines like our {thing}."),
+            ),
+            teacher="import",
+            prompt="import",
+        )
+        for number, thing in enumerate(THINGS[:12])
+    ]
+    context = open_house(tmp_path)
+    folder = write_dataset(context, chunks, [*examples, *imported])
+    report = curate(context)
+    assert (report.kinds["instruction"], report.leaks) == (12, 0)
+    found = {example.id: example for examples in read_splits(folder).values() for example in examples}
+    for example in imported:
+        assert found[example.id].messages == example.messages
+
+
+# ---- parameters and parts
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from assistant.cli.reference import reference
 from assistant.terminal.language import _CHINESE
 
 ROOT = Path(__file__).parent.parent
+LONGEST_MODULE, LONGEST_FUNCTION = 350, 45
+LONGER: dict[str, str] = {}  # name, and why it is long
 SOURCES = sorted(path for room in ("assistant", "pipelines", "prompts") for path in (ROOT / room).rglob("*.py"))
 
 
@@ -58,6 +61,22 @@ def test_every_translation_is_used() -> None:
     """No Chinese text stands for an English one that is gone."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES if path.name != "language.py")
     assert not [english for english in _CHINESE if english not in text]
+
+
+def test_the_dataset_rooms_are_small() -> None:
+    """Modules are read in a minute and functions at a glance, but for those that say why they are longer."""
+    long = set()
+    for path in (ROOT / "pipelines" / "dataset").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        name = path.relative_to(ROOT / "pipelines" / "dataset").with_suffix("").as_posix()
+        long |= {name} if len(text.splitlines()) > LONGEST_MODULE else set()
+        long |= {
+            f"{name}:{node.name}"
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            if node.end_lineno is not None and node.end_lineno - node.lineno >= LONGEST_FUNCTION
+        }
+    assert long == LONGER.keys()
 
 
 @pytest.mark.parametrize("library", ["rich", "prompt_toolkit", "chromadb", "langchain", "langgraph"])

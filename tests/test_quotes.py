@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipelines.knowledge.chunk import chunk_document
 from pipelines.prompting import is_refusal, refusal
-from pipelines.quotes import check_answer, format_citation, locate, locate_sentence
+from pipelines.quotes import check_answer, find_sentences, format_citation, locate
 from pipelines.records import Chunk, Document, Language
 from pipelines.text import fold_space
 
@@ -264,17 +264,22 @@ def test_a_citation_is_written_on_one_line(quote: str, number: int, expected: st
 
 
 @pytest.mark.parametrize(
-    ("quote", "sentence"),
+    ("quote", "sentences"),
     [
-        ("The shop opens at nine.", "The shop opens at nine."),
-        ("shop opens at nine", "The shop opens at nine."),
-        ("nine.", None),
-        ("The shop opens at nine. The bell rings at noon.", None),
-        ("The shop opens at ten.", None),
+        ("The shop opens at nine.", ["The shop opens at nine."]),
+        ("shop opens at nine", ["The shop opens at nine."]),
+        ("The shop opens at nine. The bell rings at noon.", ["The shop opens at nine.", "The bell rings at noon."]),
+        ("nine. The bell rings at noon. The dog", []),
+        ("The big shop opens at nine.", ["The shop opens at nine."]),
+        ("The shop sells bicycles.", []),
+        ("at", []),
+        ("", []),
     ],
 )
-def test_a_teacher_has_to_quote_one_sentence(quote: str, sentence: str | None) -> None:
-    """The larger part of a sentence stands for it; a word, two sentences or an invention for none."""
-    text = "The shop opens at nine. The bell rings at noon."
-    found = locate_sentence(quote, Chunk(id="c", document="a.md", start=7, end=7 + len(text), text=text))
-    assert (found and found.quote) == sentence
+def test_a_quote_stands_for_whole_sentences(quote: str, sentences: list[str]) -> None:
+    """A clause or a changed word stands for its sentence, to the letter; more than two, or an invention, for none."""
+    text = "The shop opens at nine. The bell rings at noon. The dog sleeps."
+    chunk = Chunk(id="c", document="a.md", start=7, end=7 + len(text), text=text)
+    found = find_sentences(quote, [chunk])
+    assert [each.quote for each in found] == sentences
+    assert all(text[each.start - 7 : each.end - 7] == each.quote for each in found)

@@ -42,7 +42,7 @@ EXAMPLES = st.builds(
     language=st.sampled_from(["en", "zh"]),
     messages=st.lists(st.builds(Message, role=st.sampled_from(["user", "assistant"]), content=TEXT)).map(tuple),
     chunks=st.lists(TEXT).map(tuple),
-    source=TEXT,
+    sources=st.tuples(TEXT),
     quotes=st.lists(QUOTES, max_size=2).map(tuple),
     teacher=TEXT,
     prompt=TEXT,

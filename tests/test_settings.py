@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import SettingsError
-from pipelines.settings import SETTINGS_FILE, Settings, data_home, load_settings
+from pipelines.models.provider import Models
+from pipelines.settings import SETTINGS_FILE, Endpoint, Settings, data_home, is_local, load_settings
 
 URL = "https://models.example/v1"
 
@@ -60,6 +61,12 @@ def test_other_programs_variables_are_not_read(tmp_path: Path, monkeypatch: pyte
         ("threads = -1", "'threads': Input should be greater than or equal to 0"),
         ("teacher_timeout_s = 0", "'teacher_timeout_s': Input should be greater than 0"),
         ("teacher_concurrency = 0", "'teacher_concurrency'"),
+        ("teacher_concurrency = 1025", "'teacher_concurrency'"),
+        ("teacher_retries = -1", "'teacher_retries'"),
+        ("teacher_patience_s = 0", "'teacher_patience_s': Input should be greater than 0"),
+        ("teacher_requests_per_minute = 0", "'teacher_requests_per_minute': Input should be greater than 0"),
+        ("teacher_tokens_per_minute = -1", "'teacher_tokens_per_minute': Input should be greater than 0"),
+        ("teacher_input_price = -1", "'teacher_input_price'"),
         ("interface_language = 'fr'", "'interface_language': Input should be 'auto', 'en' or 'zh'"),
         ("threads = ", "is not valid TOML"),
         ("threads: 2", "is not valid TOML"),
@@ -132,15 +139,58 @@ def test_an_endpoint_is_made_of_its_settings(tmp_path: Path, monkeypatch: pytest
     endpoint = load_settings(write(tmp_path, toml)).teacher()
     assert endpoint is not None
     assert (endpoint.url, endpoint.model, endpoint.key.get_secret_value()) == (URL, "large", "sk-secret")
-    assert endpoint.cost_usd(tokens_in=1_000_000, tokens_out=500_000) == pytest.approx(7.0)
+    assert (endpoint.input_price, endpoint.output_price) == (2.0, 10.0)
 
 
-@pytest.mark.parametrize("prices", ["", "teacher_input_price = 2\n", "teacher_output_price = 2\n"])
-def test_without_both_prices_the_cost_is_unknown(tmp_path: Path, prices: str) -> None:
-    """A cost is told only where it can be known."""
-    endpoint = load_settings(write(tmp_path, f'teacher_url = "{URL}"\nteacher_model = "m"\n{prices}')).teacher()
+@pytest.mark.parametrize(
+    ("toml", "prices"),
+    [("", (None, None)), ("teacher_input_price = 2\n", (2.0, None)), ("teacher_output_price = 0\n", (None, 0.0))],
+)
+def test_a_price_is_what_was_set(tmp_path: Path, toml: str, prices: tuple[float | None, float | None]) -> None:
+    """A price that was not set is not nothing."""
+    endpoint = load_settings(write(tmp_path, f'teacher_url = "{URL}"\nteacher_model = "m"\n{toml}')).teacher()
     assert endpoint is not None
-    assert endpoint.cost_usd(tokens_in=1, tokens_out=1) is None
+    assert (endpoint.input_price, endpoint.output_price) == prices
+
+
+def test_the_pace_of_the_teacher_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the teacher's endpoint bears reaches its client, from the file and from variables."""
+    toml = (
+        'teacher_url = "http://127.0.0.1:9/v1"\nteacher_model = "m"\nteacher_concurrency = 7\n'
+        "teacher_patience_s = 2.5\nteacher_retries = 0\nteacher_timeout_s = 3\nteacher_tokens_per_minute = 9e4\n"
+    )
+    monkeypatch.setenv("ASSISTANT_TEACHER_REQUESTS_PER_MINUTE", "60")
+    teacher = Models(load_settings(write(tmp_path, toml)), calls=tmp_path / "calls.sqlite").open_teacher()
+    assert teacher is not None
+    assert (teacher.concurrency, teacher.patience_s, teacher.retries, teacher.timeout_s) == (7, 2.5, 0, 3.0)
+    assert (teacher.requests_per_minute, teacher.tokens_per_minute) == (60.0, 90_000.0)
+    assert teacher.masker is not None
+
+
+def test_without_rates_there_are_none(tmp_path: Path) -> None:
+    """A limit that nobody set is found out, and not assumed."""
+    settings = load_settings(tmp_path)
+    assert (settings.teacher_requests_per_minute, settings.teacher_tokens_per_minute) == (None, None)
+    assert settings.teacher_concurrency >= 64
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:8000/v1", True),
+        ("http://localhost/v1", True),
+        ("http://LOCALHOST:1/v1", True),
+        ("http://[::1]:8000/v1", True),
+        ("https://models.example/v1", False),
+        ("http://localhost.example/v1", False),
+        ("http://127.0.0.1.example/v1", False),
+        ("http://127.0.0.1@models.example/v1", False),
+        ("http://192.168.0.2/v1", False),
+    ],
+)
+def test_what_is_on_this_machine(url: str, expected: bool) -> None:
+    """Only an address of this machine itself is local, whatever it looks like."""
+    assert is_local(Endpoint(url=url, model="m")) is expected
 
 
 @pytest.mark.parametrize(

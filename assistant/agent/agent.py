@@ -16,10 +16,10 @@ from langchain_openai import ChatOpenAI
 from langgraph.errors import GraphRecursionError
 from pydantic import SecretStr
 
+from assistant.agent.endpoint_errors import wrap_endpoint_error
 from assistant.agent.tools import tools_of
 from pipelines.errors import AssistantError
 from pipelines.lazy import silence_libraries
-from pipelines.models.endpoint_errors import wrap_endpoint_error
 from pipelines.operation import Context, Operation
 from pipelines.settings import Endpoint
 from prompts import load_prompt
@@ -126,9 +126,7 @@ class Agent:
                 hint="Ask for one step at a time, or choose a stronger model.",
             ) from error
         except (openai.OpenAIError, ValueError) as error:  # langchain's ValueError: no events in the answer
-            raise wrap_endpoint_error(
-                error, self._endpoint, role="agent", timeout_s=_TIMEOUT_S, retries=_RETRIES
-            ) from error
+            raise wrap_endpoint_error(error, self._endpoint, timeout_s=_TIMEOUT_S, retries=_RETRIES) from error
         if not _came_to_something(messages[len(self._history) + 1 :]):
             raise TurnError(
                 f"{self._endpoint.model} said nothing, or called a tool in a form that cannot be read",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from assistant.cli.talk import Output
 
 USAGE_ERROR = 2
+_DISK_FULL = "Free some disk space and run the same command again: what models have answered is kept."
 
 _EPILOG = (
     "Exit codes: 0 done, 1 failed, 2 usage, 3 settings or keys, 4 model endpoint, 5 budget, "
@@ -66,6 +68,7 @@ APP = LazyGroup(
         ),
         "bot": Entry("assistant.cli.bot:GROUP", "Chatbots that answer from documents."),
         "models": Entry("assistant.cli.models:GROUP", "Models on this machine."),
+        "usage": Entry("pipelines.usage:SHOW_USAGE", "Show tokens and money by day, dataset and model."),
         "doctor": Entry("pipelines.doctor:CHECK_MACHINE", "Check the machine and the settings."),
     },
 )
@@ -108,7 +111,8 @@ def _fail(error: Exception, *, is_json: bool) -> int:
         return error.exit_code
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
-        _show(f"{error.strerror or error}{where}", "", kind=type(error).__name__, is_json=is_json)
+        hint = _DISK_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        _show(f"{error.strerror or error}{where}", hint, kind=type(error).__name__, is_json=is_json)
         return 1
     _show(
         f"unexpected {type(error).__name__}: {error}",

@@ -18,6 +18,7 @@ class Entry:
 
     target: str  # "module:NAME" of an operation, or of a click command
     summary: str
+    operation: str = ""  # "module:NAME" of the operation that such a command starts
 
 
 class LazyGroup(click.Group):
@@ -47,7 +48,7 @@ class LazyGroup(click.Group):
 
 def load_command(name: str, entry: Entry) -> click.Command:
     """Import the target of an entry as a click command."""
-    target = _target(entry)
+    target = _imported(entry.target)
     if isinstance(target, click.Command):
         return target
     from assistant.cli.operations import command_of
@@ -58,13 +59,13 @@ def load_command(name: str, entry: Entry) -> click.Command:
 def operations_of(group: click.Command) -> Iterator[Any]:
     """Yield every operation below a group, in the order of the command line."""
     for entry in group.entries.values() if isinstance(group, LazyGroup) else ():
-        target = _target(entry)
+        target = _imported(entry.operation or entry.target)
         if isinstance(target, click.Command):
             yield from operations_of(target)
         else:
             yield target
 
 
-def _target(entry: Entry) -> Any:  # noqa: ANN401 - an operation or a command
-    module, _, attribute = entry.target.partition(":")
+def _imported(name: str) -> Any:  # noqa: ANN401 - an operation or a command
+    module, _, attribute = name.partition(":")
     return getattr(importlib.import_module(module), attribute)

@@ -112,6 +112,62 @@ def _passages(report: BaseModel, say: Say) -> Iterable[RenderableType]:
         yield Padding(Text(clean_text(passage["text"])), (0, 0, 1, 3))
 
 
+def _forecast(report: BaseModel, say: Say) -> Iterable[RenderableType]:
+    values = report.model_dump()
+    forecast = values["forecast"]
+    table = Table.grid(padding=(0, 2))
+    table.add_row(say("Pilot"), say("{pilot_kept} examples kept of {pilot_calls} calls", **forecast))
+    table.add_row(say("Rejected"), Text(", ".join(f"{n} {c}" for n, c in values["rejected"].items()) or say("none")))
+    for name, form in _FORECAST.items():
+        if forecast[name] is not None:
+            low, high = (form.format(forecast[name][end]) for end in ("low", "high"))
+            table.add_row(say(name), f"{low} … {high} (90%)")
+    yield Text(say("{requested} examples by {teacher}", **_only(values, "requested", "teacher")), style="bold")
+    yield table
+    yield Text(say("For example:"), style="bold")
+    for sample in values["samples"]:
+        yield Padding(Text(clean_text(sample)), (0, 0, 0, 2))
+
+
+_FORECAST = {
+    "share_kept": "{:.0%}",
+    "calls": "{:,.0f}",
+    "tokens": "{:,.0f}",
+    "cost_usd": "${:,.2f}",
+    "minutes": "{:,.1f}",
+}
+
+
+def _explain(report: BaseModel, say: Say) -> Iterable[RenderableType]:
+    values = report.model_dump()
+    example = values["example"] or {}
+    yield Text(f"{values['id']}  {values['state']}", style="bold")
+    for name in ("kind", "question", "answer", "rejected", "degradation", "teacher", "prompt"):
+        if example.get(name):
+            yield _labelled(name, str(example[name]))
+    for name in ("attributes", "scores"):
+        if example.get(name):
+            yield _labelled(name, ", ".join(f"{key}: {value}" for key, value in example[name].items()))
+    for name in ("made_from", "made_into"):
+        if values[name]:
+            yield _labelled(name.replace("_", " "), ", ".join(values[name]))
+    for passage in values["passages"]:
+        yield Text(f"\n{passage['document']}:{passage['start']}-{passage['end']}", style="cyan")
+        yield Padding(Text(clean_text(passage["text"])), (0, 0, 0, 2))
+    for number, call in enumerate(values["calls"], start=1):
+        cost = "" if call["cost_usd"] is None else f", ${call['cost_usd']:.4f}"
+        used = f"{call['tokens_in']} + {call['tokens_out']} {say('tokens')}, {call['seconds']:.1f} s{cost}"
+        yield Text(f"\n{say('Call')} {number}: {call['model']}, {used}", style="cyan")
+        yield Padding(Text(clean_text(call["asked"]), style="dim"), (0, 0, 0, 2))
+        yield Padding(Text(f"→ {clean_text(call['answered'])}"), (0, 0, 0, 2))
+
+
+def _labelled(name: str, text: str) -> RenderableType:
+    line = Text(f"{name}: ", style="dim")
+    line.append(clean_text(text), style="default")
+    return line
+
+
 def _fields(report: BaseModel, say: Say) -> Iterable[RenderableType]:
     del say
     lists = []
@@ -151,6 +207,8 @@ _VIEWS: dict[str, View] = {
     "AskReport": _answer,
     "BuildReport": _build,
     "EvaluateReport": _evaluation,
+    "ExplainReport": _explain,
+    "PlanReport": _forecast,
     "ShowDocumentReport": _document,
     "SearchDocumentsReport": _passages,
 }

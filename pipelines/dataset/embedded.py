@@ -16,14 +16,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy
 
-from pipelines.dataset.facts import Fact, find_facts, spread
-from pipelines.dataset.writers import Draft
+from pipelines.dataset.collect import Collector
+from pipelines.dataset.facts import Fact, find_facts, spread, topic_of
 from pipelines.models.embedder import Embedder, Vectors
 from pipelines.models.engine import Engine, Sampling
 from pipelines.models.ledger import CallCounts
 from pipelines.prompting import HEADING_SEPARATOR
 from pipelines.quotes import locate
-from pipelines.records import Chunk, Rejection
+from pipelines.records import Chunk, Example, ExampleKind, Message, Quote, Rejection, content_id, rejected
 from pipelines.text import fold_space, language_of, words
 from prompts import load_prompt
 
@@ -40,14 +40,24 @@ class EmbeddedWriter:
 
     def __init__(self, engine: Engine, embedder: Embedder, *, seed: int) -> None:
         self.name = engine.name
-        self.prompt = _PROMPT.id
         self.calls = CallCounts()
         self._engine = engine
         self._embedder = embedder
         self._seed = seed
 
-    def write(self, chunks: Sequence[Chunk]) -> Iterator[Draft | Rejection]:
-        """Yield a draft, or a rejection, for one fact after the other."""
+    def write(self, chunks: Sequence[Chunk], collector: Collector) -> Iterator[None]:
+        """Offer an example, or a rejection, for one fact after the other."""
+        for item in self._written(chunks):
+            if isinstance(item, Example):
+                [problem] = collector.find_duplicates([item.question])
+                if problem is not None:
+                    item = rejected(item, check=problem.check, reason=problem.reason)
+            collector.offer(item)
+            yield None
+            if collector.is_full:
+                return
+
+    def _written(self, chunks: Sequence[Chunk]) -> Iterator[Example | Rejection]:
         facts = [fact for chunk in chunks for fact in find_facts(chunk)]
         readable = [fact for fact in facts if language_of(fact.text) == "en"]
         for fact in facts:
@@ -91,7 +101,7 @@ class EmbeddedWriter:
 
     def _choose(
         self, facts: Sequence[Fact], questions: Sequence[Sequence[str]], vectors: Vectors, own: Sequence[int]
-    ) -> Iterator[Draft | Rejection]:
+    ) -> Iterator[Example | Rejection]:
         """Keep, for each fact, the question nearest to it among those that lead back to it.
 
         The nearest, because a question in other words, as good as it may be, teaches the
@@ -114,9 +124,23 @@ class EmbeddedWriter:
                 yield _rejection(fact, "round_trip", "no question leads back to the sentence", shown)
                 continue
             cosine, question = best
-            yield Draft(
-                chunk=fact.chunk, question=question, answer=fact.text, quote=quote, scores={"cosine": round(cosine, 4)}
-            )
+            yield self._example(fact, question, quote, cosine)
+
+    def _example(self, fact: Fact, question: str, quote: Quote, cosine: float) -> Example:
+        return Example(
+            id=content_id(question, fact.chunk.id, quote.quote),
+            kind=ExampleKind.GROUNDED,
+            question=question,
+            answer=fact.text,
+            language=language_of(question),
+            messages=(Message(role="user", content=question), Message(role="assistant", content=fact.text)),
+            sources=(fact.chunk.id,),
+            quotes=(quote,),
+            attributes=topic_of((fact.chunk,)),
+            teacher=self.name,
+            prompt=_PROMPT.id,
+            scores={"cosine": round(cosine, 4)},
+        )
 
 
 def _well_formed(question: str) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipelines.prompting import HEADING_SEPARATOR
 from pipelines.records import Chunk, content_id
 from pipelines.text import fold_space, language_of, sentence_spans, words
 
@@ -74,3 +75,9 @@ def spread(facts: Sequence[Fact], *, seed: int) -> list[Fact]:
 def _shuffled(fact: Fact, seed: int) -> str:
     # By hash, so that a document more or less does not change the order of the others.
     return content_id(str(seed), fact.chunk.id, str(fact.start))
+
+
+def topic_of(chunks: Sequence[Chunk]) -> dict[str, str]:
+    """Return the title that passages stand under, as an attribute of what is written about them."""
+    heading = chunks[0].heading.rpartition(HEADING_SEPARATOR)[2] if chunks else ""
+    return {"subtopic": heading} if heading else {}

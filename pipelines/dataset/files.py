@@ -9,6 +9,7 @@ REJECTED = "rejected.jsonl"
 CHUNKS = "chunks.jsonl"
 MANIFEST = "manifest.json"
 CURATED = "curated.json"
+DECISIONS = "decisions.jsonl"
 REJECTED_BY_CURATION = "rejected-by-curation.jsonl"
 
 

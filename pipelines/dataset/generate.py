@@ -1,72 +1,53 @@
-"""`data generate`: questions and answers about every chunk, written by the teacher."""
+"""`data generate`: examples about every passage, written by the teacher, checked, and counted."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, Field
 
-from pipelines.dataset.checks import DuplicateFinder, check_draft
+from pipelines.dataset.collect import Collector
 from pipelines.dataset.files import CHUNKS, EXAMPLES, MANIFEST, REJECTED
-from pipelines.dataset.writers import Draft, Writer
-from pipelines.errors import DataError, SettingsError
+from pipelines.dataset.forecast import Forecast, forecast_of, plan_of, read_forecast, write_forecast
+from pipelines.dataset.spending import Calls, SpendingParams, check_local, count_calls
+from pipelines.dataset.tasks import DEFAULT_KINDS, parse_kinds, parse_labels
+from pipelines.errors import ApprovalRequired, AssistantError, BudgetError, DataError, LLMError, SettingsError
 from pipelines.lazy import lazy_import
 from pipelines.manifest import Manifest, file_hash
+from pipelines.models.budget import Budget
 from pipelines.models.catalog import DEFAULT_BASE_MODEL, DEFAULT_EMBEDDER
 from pipelines.models.ledger import CallCounts
 from pipelines.operation import Context, Operation, Plan, Positional
-from pipelines.records import (
-    Chunk,
-    Example,
-    ExampleKind,
-    Message,
-    Name,
-    Rejection,
-    content_id,
-    read_records,
-    write_records,
-)
-from pipelines.text import language_of
+from pipelines.records import Chunk, Name, read_records, write_records
 from pipelines.workspace import locked
 from prompts import load_prompt, prompt_names
 
 if TYPE_CHECKING:
-    from pipelines.dataset import embedded, remote, topic
+    from pipelines.dataset import topic, writing
 else:
-    embedded = lazy_import("pipelines.dataset.embedded", extra="train")
-    remote = lazy_import("pipelines.dataset.remote", extra="teacher")
-    topic = lazy_import("pipelines.dataset.topic", extra="train")
+    topic = lazy_import("pipelines.dataset.topic", extra="all")
+    writing = lazy_import("pipelines.dataset.writing", extra="all")
 
-# Measured on two cores: candidate sentences the embedded teacher gets through in a second,
-# about half of which end as examples.
-_EMBEDDED_PER_SECOND = (1.5, 5.0)
-_REMOTE_SECONDS_PER_CALL = (1.0, 30.0)
-_REMOTE_TOKENS_PER_CALL = (420, 180)
+# Examples that a pilot writes before the rest is approved.
+PILOT = 12
 
 
-class GenerateParams(BaseModel):
-    """What to write examples about, and how many."""
+class GenerateParams(SpendingParams):
+    """What to write examples about, of what kinds, and how many."""
 
     dataset: Annotated[Name, Positional()] = Field(description="Name of the dataset to make.")
     collection: Name | None = Field(None, description="Collection whose documents to ask about.")
     topic: str = Field("", max_length=10_000, description="Description of a topic, where there are no documents.")
-    examples: int = Field(200, ge=1, le=100_000, description="How many question-answer pairs to write.")
+    examples: int = Field(200, ge=1, le=100_000, description="How many examples to write.")
+    kinds: str = Field(DEFAULT_KINDS, description="Kinds of examples with their shares, for a remote teacher.")
+    labels: str = Field("", description="Labels of classification or spans, separated by commas.")
     base: str = Field(DEFAULT_BASE_MODEL, description="Model that teaches where no remote teacher is set.")
-
-
-class Calls(BaseModel):
-    """What the calls to the teacher took."""
-
-    sent: int = 0
-    cached: int = 0
-    failed: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost_usd: float | None = 0.0
+    judge: bool = Field(False, description="Have the teacher judge every example against its passage, too.")
+    keep_masked: bool = Field(False, description="Keep personal data masked in the dataset.")
+    against: Path | None = Field(None, description="Evaluation set that no example may overlap with.")
 
 
 class GenerateReport(BaseModel):
@@ -82,62 +63,89 @@ class GenerateReport(BaseModel):
     seconds: float
 
 
+class PlanReport(BaseModel):
+    """What writing a dataset would take, told from a pilot."""
+
+    dataset: str
+    teacher: str
+    requested: int
+    forecast: Forecast
+    samples: list[str]
+    rejected: dict[str, int]
+
+
 def plan_generate(params: GenerateParams, context: Context) -> Plan:
-    """Say what generation will take."""
-    endpoint = context.settings.teacher()
-    about = f"the topic {params.topic[:60]!r}" if params.topic else f"the collection {params.collection}"
-    if endpoint is None:
-        low, high = (params.examples * 2 / rate / 60 for rate in reversed(_EMBEDDED_PER_SECOND))
-        return Plan(
-            title=f"Write {params.examples} examples about {about}",
-            steps=(f"the embedded model {params.base} writes questions on this machine",),
-            minutes=(low, high),
-        )
-    calls = params.examples
-    tokens_in, tokens_out = (each * calls for each in _REMOTE_TOKENS_PER_CALL)
-    low, high = (calls * each / context.settings.teacher_concurrency / 60 for each in _REMOTE_SECONDS_PER_CALL)
-    return Plan(
-        title=f"Write {params.examples} examples about {about}",
-        steps=(f"passages of the documents are sent to {endpoint.model} at {endpoint.url}",),
-        minutes=(low, high),
-        calls=calls,
-        cost_usd=endpoint.cost_usd(tokens_in=tokens_in, tokens_out=tokens_out),
+    """Say what generation will take: from a pilot, where there was one."""
+    folder = context.workspace.dataset(params.dataset)
+    known = read_forecast(folder, _inputs(params, context), wanted=params.examples)
+    return plan_of(
+        context.settings.teacher(), about=_about(params), base=params.base, wanted=params.examples, forecast=known
     )
 
 
+def plan_pilot(params: GenerateParams, context: Context) -> Plan:
+    """Say what a pilot will take."""
+    wanted = min(PILOT, params.examples)
+    return plan_of(context.settings.teacher(), about=_about(params), base=params.base, wanted=wanted, forecast=None)
+
+
+def plan_dataset(params: GenerateParams, context: Context) -> PlanReport:
+    """Write a few examples first, and forecast what the whole dataset will take."""
+    _check(params, context)
+    with locked(context.workspace.dataset(params.dataset)):
+        collector, teacher, forecast = _pilot(params, context, params.budget())
+    return PlanReport(
+        dataset=params.dataset,
+        teacher=teacher,
+        requested=params.examples,
+        forecast=forecast,
+        samples=[example.question for example in collector.kept[:3]],
+        rejected=collector.rejected(),
+    )
+
+
+PLAN_DATASET = Operation(params=GenerateParams, report=PlanReport, run=plan_dataset, plan=plan_pilot)
+
+
 def generate_dataset(params: GenerateParams, context: Context) -> GenerateReport:
-    """Write question-answer pairs about documents or a topic with the teacher."""
+    """Write examples about documents or a topic with the teacher, until as many as wanted are kept."""
+    return write_dataset(params, context, budget=params.budget())
+
+
+def write_dataset(params: GenerateParams, context: Context, *, budget: Budget) -> GenerateReport:
+    """Write examples within a budget, which may have paid for other things before.
+
+    Raises:
+        ApprovalRequired: The forecast of the pilot was not agreed to.
+        BudgetError: A cap was reached.
+        LLMError: The teacher cannot be used.
+        DataError: There is nothing to write about, or nothing that was written can be used.
+    """
     started = time.monotonic()
     folder = context.workspace.dataset(params.dataset)
-    _check_source(params, context)
+    _check(params, context)
     before = _counted(context)
     with locked(folder):
-        manifest = Manifest(path=folder / MANIFEST, inputs=_inputs(params, context))
+        manifest = Manifest(path=folder / MANIFEST, inputs={**_inputs(params, context), "examples": params.examples})
         finished = manifest.finished(GenerateReport)
         if finished is not None and (folder / EXAMPLES).is_file():
             context.notice(f"the dataset {params.dataset} is already written: {finished.kept} examples")
             return finished
-        chunks = _chunks(params, context)
-        write_records(folder / CHUNKS, chunks)
-        writer = _writer(params, context)
-        examples, rejections = _collect(writer, chunks, params.examples, context)
-        counts = Counter(rejection.check for rejection in rejections)
-        if not examples:
-            raise DataError(
-                f"the teacher wrote nothing usable about {len(chunks)} passages; rejected: {dict(counts)}",
-                path=folder,
-                hint="Use documents with whole sentences, or set a stronger teacher (ASSISTANT_TEACHER_URL).",
+        _approve_rest(params, context, budget)
+        collector, teacher = _write(params, context, wanted=params.examples, budget=budget)
+        if len(collector.kept) < params.examples:
+            context.notice(
+                f"{len(collector.kept)} of {params.examples} examples: the teacher has no more to say about this; "
+                "add documents, or ask for other --kinds"
             )
-        write_records(folder / REJECTED, rejections)
-        write_records(folder / EXAMPLES, examples)
         report = GenerateReport(
             dataset=params.dataset,
-            teacher=writer.name,
+            teacher=teacher,
             requested=params.examples,
-            kept=len(examples),
-            rejected=dict(counts),
-            calls=_calls(writer, before, context),
-            samples=[example.question for example in examples[:3]],
+            kept=len(collector.kept),
+            rejected=collector.rejected(),
+            calls=count_calls(collector.counts, before),
+            samples=[example.question for example in collector.kept[:3]],
             seconds=round(time.monotonic() - started, 2),
         )
         manifest.finish(report)
@@ -147,29 +155,32 @@ def generate_dataset(params: GenerateParams, context: Context) -> GenerateReport
 GENERATE_DATASET = Operation(params=GenerateParams, report=GenerateReport, run=generate_dataset, plan=plan_generate)
 
 
+def _about(params: GenerateParams) -> str:
+    return f"the topic {params.topic[:60]!r}" if params.topic else f"the collection {params.collection}"
+
+
 def _inputs(params: GenerateParams, context: Context) -> dict[str, object]:
+    """Return all that the examples depend on, but for how many there are."""
     endpoint = context.settings.teacher()
+    chosen = set(GenerateParams.model_fields) - set(SpendingParams.model_fields) - {"examples"}
     return {
-        "params": params.model_dump(mode="json"),
+        "params": params.model_dump(mode="json", include=chosen),
         "teacher": f"{endpoint.url} {endpoint.model}" if endpoint else params.base,
         "embedder": DEFAULT_EMBEDDER,
         "prompts": sorted({load_prompt(name).sha256 for name, _version in prompt_names()}),
         "seed": context.seed,
         "chunks": file_hash(context.workspace.chunks(params.collection)) if params.collection else "",
+        "against": file_hash(params.against) if params.against else "",
     }
 
 
-def _chunks(params: GenerateParams, context: Context) -> list[Chunk]:
-    """Return what to ask about: a collection's chunks, or notes that the teacher writes."""
-    if params.topic:
-        notes = write_topic_notes(params.topic, params.dataset, context, base=params.base)
-        return list(read_records(notes / CHUNKS, Chunk))
-    return list(read_records(context.workspace.chunks(str(params.collection)), Chunk))
-
-
-def _check_source(params: GenerateParams, context: Context) -> None:
+def _check(params: GenerateParams, context: Context) -> None:
     """Refuse what cannot be written about, before anything is made for it."""
+    check_local(params, context)
     context.check_model(params.base)
+    parse_labels(params.labels, parse_kinds(params.kinds))
+    if params.against is not None and not context.resolve(params.against).is_file():
+        raise DataError(f"there is no evaluation set {params.against}", path=params.against)
     if params.topic and params.collection:
         raise SettingsError("a dataset is about a topic or about a collection, not both")
     if params.topic:
@@ -185,84 +196,109 @@ def _check_source(params: GenerateParams, context: Context) -> None:
         )
 
 
-def _counted(context: Context) -> CallCounts:
-    """Return what the process's teacher has been asked so far."""
-    teacher = context.models.open_teacher()
-    return dataclasses.replace(teacher.calls) if teacher is not None else CallCounts()
+def _approve_rest(params: GenerateParams, context: Context, budget: Budget) -> None:
+    """Have the forecast of a pilot approved, where the first approval was of a guess.
+
+    Raises:
+        ApprovalRequired: Nobody agreed; what the pilot asked is kept.
+    """
+    folder = context.workspace.dataset(params.dataset)
+    known = read_forecast(folder, _inputs(params, context), wanted=params.examples)
+    if known is not None or context.settings.teacher() is None or params.examples <= 2 * PILOT:
+        return
+    _pilot(params, context, budget)
+    if not context.confirm(plan_generate(params, context)):
+        raise ApprovalRequired(
+            "the rest of the dataset was not approved",
+            hint="The pilot's answers are kept: agreeing later does not ask them again.",
+        )
 
 
-def _writer(params: GenerateParams, context: Context) -> Writer:
-    teacher = context.models.open_teacher()
-    if teacher is not None:
-        return remote.RemoteWriter(teacher, seed=context.seed)
-    engine = context.models.open_engine(params.base)
-    return embedded.EmbeddedWriter(engine, context.models.open_embedder(), seed=context.seed)
+def _pilot(params: GenerateParams, context: Context, budget: Budget) -> tuple[Collector, str, Forecast]:
+    folder = context.workspace.dataset(params.dataset)
+    started = time.monotonic()
+    wanted = min(PILOT, params.examples)
+    collector, teacher = _write(params, context, wanted=wanted, budget=budget, is_pilot=True)
+    forecast = forecast_of(
+        collector, context.models.ledger, wanted=params.examples, seconds=time.monotonic() - started, seed=context.seed
+    )
+    write_forecast(folder, _inputs(params, context), forecast)
+    return collector, teacher, forecast
 
 
-def write_topic_notes(about: str, dataset: str, context: Context, *, base: str) -> Path:
+def _write(
+    params: GenerateParams, context: Context, *, wanted: int, budget: Budget, is_pilot: bool = False
+) -> tuple[Collector, str]:
+    """Have the teacher write; what was kept is on the disk afterwards, also where it was stopped.
+
+    Raises:
+        BudgetError: A cap was reached.
+        LLMError: The teacher cannot be used.
+        DataError: Nothing it wrote can be.
+    """
+    folder = context.workspace.dataset(params.dataset)
+    chunks = _chunks(params, context, budget)
+    writer, work = writing.open_writer(params, context, chunks, budget=budget)
+    collector = writing.open_collector(params, context, chunks, wanted=wanted, counts=writer.calls, is_pilot=is_pilot)
+    stopped: AssistantError | None = None
+    told = False
+    try:
+        for _ in writer.write(work, collector):
+            if writer.calls.cached and not told and not is_pilot:
+                told = True
+                context.notice("taking up an earlier run: what the teacher answered then is not asked again")
+    except (BudgetError, LLMError) as error:
+        stopped = error
+    if not is_pilot or stopped is not None:
+        _store(folder, chunks, collector, is_done=stopped is None)
+    if stopped is not None:
+        stopped.args = (f"{stopped} ({len(collector.kept)} of {wanted} examples are kept)",)
+        raise stopped
+    if not collector.kept:
+        raise DataError(
+            f"the teacher wrote nothing usable about {len(chunks)} passages; rejected: {collector.rejected()}",
+            path=folder,
+            hint="Use documents with whole sentences, or set a stronger teacher (ASSISTANT_TEACHER_URL).",
+        )
+    return collector, writer.name
+
+
+def _store(folder: Path, chunks: list[Chunk], collector: Collector, *, is_done: bool) -> None:
+    """Write what was kept; a run that was stopped does not replace more than it has itself."""
+    stored = (folder / EXAMPLES).read_bytes().count(b"\n") if (folder / EXAMPLES).is_file() else -1
+    if len(collector.kept) <= (0 if is_done and stored >= 0 else stored):
+        return
+    (folder / MANIFEST).unlink(missing_ok=True)  # it tells of other examples
+    write_records(folder / CHUNKS, chunks)
+    write_records(folder / REJECTED, collector.rejections)
+    write_records(folder / EXAMPLES, collector.kept)
+
+
+def _chunks(params: GenerateParams, context: Context, budget: Budget) -> list[Chunk]:
+    """Return what to ask about: a collection's chunks, or notes that the teacher writes."""
+    if params.topic:
+        notes = write_topic_notes(
+            params.topic, params.dataset, context, base=params.base, examples=params.examples, budget=budget
+        )
+        chunks = list(read_records(notes / CHUNKS, Chunk))
+    else:
+        chunks = list(read_records(context.workspace.chunks(str(params.collection)), Chunk))
+    return [writing.masked(chunk, context) for chunk in chunks] if params.keep_masked else chunks
+
+
+def write_topic_notes(about: str, dataset: str, context: Context, *, base: str, examples: int, budget: Budget) -> Path:
     """Have the teacher write notes about a topic; return their folder, below the dataset's.
 
     Raises:
         LLMError: The teacher cannot be reached, or wrote nothing usable.
     """
     folder = context.workspace.dataset(dataset) / "documents"
-    chunks = topic.write_notes(about, folder, context, base=base)
+    chunks = topic.write_notes(about, folder, context, base=base, examples=examples, dataset=dataset, budget=budget)
     write_records(folder / CHUNKS, chunks)
     return folder
 
 
-def _collect(
-    writer: Writer, chunks: list[Chunk], wanted: int, context: Context
-) -> tuple[list[Example], list[Rejection]]:
-    """Read drafts until enough have passed the checks, or the teacher has no more."""
-    examples: list[Example] = []
-    rejections: list[Rejection] = []
-    duplicates = DuplicateFinder()
-    told = False
-    for draft in writer.write(chunks):
-        if writer.calls.cached and not told:
-            told = True
-            context.notice("taking up an earlier run: what the teacher answered then is not asked again")
-        rejection = draft if isinstance(draft, Rejection) else check_draft(draft, duplicates)
-        if rejection is not None:
-            rejections.append(rejection)
-        elif isinstance(draft, Draft):
-            examples.append(_example(draft, writer))
-        context.progress("writing examples", len(examples), wanted, rejected=str(len(rejections)))
-        if len(examples) >= wanted:
-            break
-    return examples, rejections
-
-
-def _example(draft: Draft, writer: Writer) -> Example:
-    return Example(
-        id=content_id(draft.question, draft.chunk.id, draft.quote.quote),
-        kind=ExampleKind.GROUNDED,
-        question=draft.question,
-        answer=draft.answer,
-        language=language_of(draft.question),
-        messages=(
-            Message(role="user", content=draft.question),
-            Message(role="assistant", content=draft.answer),
-        ),
-        source=draft.chunk.id,
-        quotes=(draft.quote,),
-        teacher=writer.name,
-        prompt=writer.prompt,
-        scores=draft.scores,
-    )
-
-
-def _calls(writer: Writer, before: CallCounts, context: Context) -> Calls:
-    then = dataclasses.asdict(before)
-    counts = CallCounts(**{name: count - then[name] for name, count in dataclasses.asdict(writer.calls).items()})
-    endpoint = context.settings.teacher()
-    cost = endpoint.cost_usd(tokens_in=counts.tokens_in, tokens_out=counts.tokens_out) if endpoint else 0.0
-    return Calls(
-        sent=counts.sent,
-        cached=counts.cached,
-        failed=counts.failed,
-        tokens_in=counts.tokens_in,
-        tokens_out=counts.tokens_out,
-        cost_usd=cost,
-    )
+def _counted(context: Context) -> CallCounts:
+    """Return what the process's teacher has been asked so far."""
+    teacher = context.models.open_teacher()
+    return dataclasses.replace(teacher.calls) if teacher is not None else CallCounts()

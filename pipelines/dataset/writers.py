@@ -1,32 +1,20 @@
-"""What a teacher hands in: drafts of question-answer pairs, or the reason for having none."""
+"""What a teacher hands in: examples, or the reason for having none."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
+from pipelines.dataset.collect import Collector
 from pipelines.models.ledger import CallCounts
-from pipelines.records import Chunk, Quote, Rejection
-
-
-@dataclass(frozen=True, kw_only=True)
-class Draft:
-    """A question with its answer and quote, before the common checks."""
-
-    chunk: Chunk
-    question: str
-    answer: str  # equals the quote where the teacher only extracts
-    quote: Quote
-    scores: dict[str, float] = field(default_factory=dict)
+from pipelines.records import Chunk
 
 
 class Writer(Protocol):
-    """Writes drafts about chunks, one after the other, until its reader has enough."""
+    """Writes examples about chunks into a collector, until that has enough."""
 
     name: str
-    prompt: str
     calls: CallCounts
 
-    def write(self, chunks: Sequence[Chunk]) -> Iterator[Draft | Rejection]:
-        """Yield drafts and rejections; what is not read is not paid for."""
+    def write(self, chunks: Sequence[Chunk], collector: Collector) -> Iterator[None]:
+        """Offer examples and rejections; control comes back after each, so that it can be stopped."""

@@ -64,4 +64,11 @@ class CachedEngine:
         self._ledger.store([self._call(key, value, tokens_in, tokens_out)])
 
     def _call(self, key: str, value: object, tokens_in: int, tokens_out: int) -> Call:
-        return Call(key=key, model=self.name, response=json.dumps(value), tokens_in=tokens_in, tokens_out=tokens_out)
+        return Call(
+            key=key,
+            model=self.name,
+            response=json.dumps(value),
+            tokens_in=tokens_in,
+            tokens_out=tokens_out,
+            cost_usd=0.0,
+        )

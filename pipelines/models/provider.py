@@ -13,12 +13,17 @@ from pipelines.settings import Settings
 
 if TYPE_CHECKING:
     from pipelines.models import cached, embedder, hardware, local, teacher
+    from pipelines.privacy import mask
 else:
     cached = lazy_import("pipelines.models.cached", extra="train")
     embedder = lazy_import("pipelines.models.embedder", extra="train")
     hardware = lazy_import("pipelines.models.hardware", extra="train")
     local = lazy_import("pipelines.models.local", extra="train")
     teacher = lazy_import("pipelines.models.teacher", extra="teacher")
+    mask = lazy_import("pipelines.privacy.mask", extra="data")
+
+# What makes placeholders of personal data unguessable; beside the ledger, and never sent anywhere.
+SALT = "privacy.salt"
 
 
 class Models:
@@ -31,6 +36,7 @@ class Models:
         self._engines: dict[tuple[str, Path | None], Engine] = {}
         self._embedders: dict[str, embedder.Embedder] = {}
         self._teacher: teacher.Teacher | None = None
+        self._masker: mask.Masker | None = None
 
     @property
     def ledger(self) -> Ledger:
@@ -69,11 +75,22 @@ class Models:
             self._teacher = teacher.Teacher(
                 endpoint,
                 self.ledger,
+                masker=self.masker,
                 concurrency=self._settings.teacher_concurrency,
                 timeout_s=self._settings.teacher_timeout_s,
                 retries=self._settings.teacher_retries,
+                patience_s=self._settings.teacher_patience_s,
+                requests_per_minute=self._settings.teacher_requests_per_minute,
+                tokens_per_minute=self._settings.teacher_tokens_per_minute,
             )
         return self._teacher
+
+    @property
+    def masker(self) -> mask.Masker:
+        """What hides personal data in this workspace, always in the same way."""
+        if self._masker is None:
+            self._masker = mask.Masker(mask.load_salt(self._calls.with_name(SALT)))
+        return self._masker
 
     def forget_engines(self) -> None:
         """Free the memory of the chat models, for training."""

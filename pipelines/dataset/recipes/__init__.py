@@ -1,0 +1,1 @@
+"""How a remote teacher writes each kind of example."""

@@ -1,0 +1,1 @@
+"""Personal data and secrets: found in text, and kept from leaving the machine."""
