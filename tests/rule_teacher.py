@@ -192,7 +192,7 @@ class RuleTeacher:
         asked, facts = asked_in(sent), facts_in(sent)
         if "does NOT answer" in asked:
             [heading, *_others] = re.findall(r'<passage from="([^"\n]*)">', asked)
-            thing = heading.rpartition("The ")[2]
+            thing = heading.rpartition(" › ")[2].removeprefix("The ")
             return {"questions": [question.format(thing) for question in _UNANSWERED]}
         if "suppose something" in asked:
             return {"questions": [f"Why is it wrong that {fact.rstrip('.')}?" for fact in facts]}

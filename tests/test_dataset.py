@@ -548,6 +548,8 @@ def test_personal_data_is_kept_masked_or_rejected(tmp_path: Path, private: str) 
     chunks, examples = make_house()
     secret = "maria.lopez@beekeepers.org"
     sentence = f"Letters about the old house go to {secret} or to the cellar door."
+    chunks[5] = make_chunk(f"{sentence_about(5)} Ask {secret} for more.", document="floor-1.md", start=200)
+    examples[5] = make_example(question_about(5), sentence_about(5), chunks[5])
     chunk = make_chunk(sentence, document="floor-0.md", start=1000)
     asked = make_example("Where do letters about the old house go to?", sentence, chunk)
     named = examples[0].model_copy(update={"question": f"Does {secret} know where the lantern is kept?"})
@@ -559,6 +561,7 @@ def test_personal_data_is_kept_masked_or_rejected(tmp_path: Path, private: str) 
     assert (secret in text) is (private == "keep")
     assert (asked.question in questions) is (named.question in questions) is (private == "keep")
     assert any("[EMAIL-" in question for question in questions) is (private == "mask")
+    assert (question_about(5) in questions) is (private != "reject")
     dropped = [each.text for each in read_records(folder / REJECTED_BY_CURATION, Rejection)]
     assert len(dropped) == report.rejected.get("private", 0)
     assert (asked.question in dropped) is (private != "keep")

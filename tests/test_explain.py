@@ -14,7 +14,7 @@ from pipelines.dataset.explain import EXPLAIN_EXAMPLE, ExplainParams, ExplainRep
 from pipelines.dataset.files import CHUNKS, EXAMPLES, REJECTED, REJECTED_BY_CURATION
 from pipelines.errors import DataError
 from pipelines.models.ledger import Call, Ledger
-from pipelines.records import Example, ExampleKind, Message, Rejection, read_records, write_records
+from pipelines.records import Example, ExampleKind, Message, Rejection, read_records, rejected, write_records
 from pipelines.usage import SHOW_USAGE, UsageParams, UsageReport
 from tests.conftest import Recorder
 from tests.fake_openai import FakeOpenAI
@@ -134,6 +134,17 @@ def test_a_question_that_was_asked_again_is_explained_as_the_one_that_was_kept(f
     dropped = Rejection(check="exact_duplicate", reason="asked before", text=example.question)
     write_records(factory.folder() / REJECTED, [dropped, *factory.rejections()])
     assert explain(factory, example.question).id == example.id
+
+
+def test_a_rejected_example_is_meant_before_its_duplicates(factory: Factory) -> None:
+    """What had become a record is explained, not what was asked again after it."""
+    factory.folder().mkdir(parents=True)
+    whole = rejected(simple("abcd1111"), check="tone", reason="rude")
+    again = Rejection(check="exact_duplicate", reason="asked before", text="Why?")
+    write_records(factory.folder() / REJECTED, [whole, again])
+    report = explain(factory, "Why?")
+    assert (report.id, report.state) == ("abcd1111", "rejected by generation: tone: rude")
+    assert report.example == whole.example
 
 
 # ---- records that are not there

@@ -186,6 +186,27 @@ def test_another_filter_split_or_export_sends_nothing(factory: Factory, tmp_path
     assert len(factory.fake.requests) == sent
 
 
+def test_what_was_not_needed_the_first_time_is_not_asked_the_second(
+    factory: Factory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Questions that were asked ahead and never answered stay so, however quickly the rest is there again."""
+    use_teacher(monkeypatch, factory.fake.url, concurrency=3)
+    rule = factory.teacher
+
+    def slow_in_the_end(sent: Recorded) -> Reply:
+        reply = rule(sent)
+        return Reply(text=reply.text, delay_s=1.0 if len(rule.calls("ProvedAnswers")) > 5 else 0)
+
+    factory.fake.respond = slow_in_the_end
+    factory.generate(examples=14, kinds="grounded")
+    asked, answered = (len(factory.teacher.calls(name)) for name in ("Questions", "ProvedAnswers"))
+    assert asked > answered
+    exam = tmp_path / "exam.txt"
+    exam.write_text("Which planet is nearest to the sun?\n", encoding="utf-8")
+    report = factory.generate(examples=14, kinds="grounded", against=exam)
+    assert (report.kept, report.calls.sent) == (14, 0)
+
+
 @pytest.mark.parametrize("more", [16, 30])
 def test_a_larger_dataset_begins_with_the_smaller_one(factory: Factory, more: int) -> None:
     """With more --examples, all that is there stays, and no call of before is sent again."""
