@@ -199,6 +199,8 @@ def test_what_was_not_needed_the_first_time_is_not_asked_the_second(
 
     factory.fake.respond = slow_in_the_end
     factory.generate(examples=14, kinds="grounded")
+    stored = sum(line.calls for line in factory.open().models.ledger.usage())
+    assert stored == len(factory.fake.requests) + 1  # and the probe: what was under way is not lost
     asked, answered = (len(factory.teacher.calls(name)) for name in ("Questions", "ProvedAnswers"))
     assert asked > answered
     exam = tmp_path / "exam.txt"
