@@ -113,6 +113,17 @@ def test_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
         budget.reserve(1.0)
 
 
+def test_the_time_of_an_approval_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person who takes an hour to agree does not use up the minutes of the run."""
+    clock = [1_000.0]
+    monkeypatch.setattr(budget_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    budget = Budget(max_minutes=2, _started=1_000)
+    clock[0] += 30
+    with budget.paused():
+        clock[0] += 3_600
+    assert budget.left_s() == 90
+
+
 def test_threads_together_pass_no_cap() -> None:
     """Many threads that reserve at once get exactly what there is."""
     budget = Budget(max_calls=100, max_cost_usd=1e9)

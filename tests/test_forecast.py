@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -204,13 +205,21 @@ def test_a_pilot_with_a_low_yield_says_so(factory: Factory) -> None:
 # ---- the forecast itself
 
 
-def collected(tasks: list[tuple[int, int]], ledger: Ledger) -> Collector:
+def collected(tasks: list[tuple[int, int]], ledger: Ledger, *, seconds: float = 0.0) -> Collector:
     """Return what a pilot collected: for each task, how many were kept and how many rejected."""
+    a_call: dict[str, Any] = {
+        "model": "m",
+        "response": "",
+        "tokens_in": 90,
+        "tokens_out": 10,
+        "cost_usd": 0.01,
+        "seconds": seconds,
+    }
     counts = CallCounts(sent=2 * len(tasks))
     collector = Collector(10_000, questions=_NoFilter(), checks=(), counts=counts, show=lambda *told: None)
     for number, (kept, rejected) in enumerate(tasks):
         calls = (f"{number}-asking", f"{number}-answering")
-        ledger.store(Call(key=key, model="m", response="", tokens_in=90, tokens_out=10, cost_usd=0.01) for key in calls)
+        ledger.store(Call(**a_call, key=key) for key in calls)
         for each in range(kept):
             collector.offer(_example(f"{number}-{each}", calls))
         for _ in range(rejected):
@@ -256,6 +265,15 @@ def test_a_steady_pilot_leaves_no_doubt(tmp_path: Path) -> None:
     assert forecast.minutes == Range(low=10, high=10)
 
 
+def test_a_pilot_from_the_ledger_takes_no_less_time(tmp_path: Path) -> None:
+    """Answers that were there already say nothing of the pace; how long they took then does."""
+    ledger = Ledger(tmp_path / "calls.sqlite")
+    pilot = collected([(1, 0)] * 32, ledger, seconds=3.0)
+    forecast = forecast_of(pilot, ledger, wanted=320, seconds=0.5, seed=0)
+    ledger.close()
+    assert forecast.minutes == Range(low=1, high=1)  # 640 calls of 3 s, 32 side by side
+
+
 def test_a_pilot_of_nothing_is_no_pilot(tmp_path: Path) -> None:
     """Without anything written there is nothing to tell, and the error says what to do."""
     ledger = Ledger(tmp_path / "calls.sqlite")
@@ -295,5 +313,9 @@ def test_the_plan_says_what_it_rests_on() -> None:
     assert (guessed.calls, guessed.cost_usd) == (78, None)
     assert (known.calls, known.cost_usd, known.minutes) == (175, 1.5, (3, 4))
     assert "150 to 200 calls and $1.00 to $2.00" in known.steps[1]
+    listed = Endpoint(url="https://api.openai.com/v1", model="gpt-4o-mini")
+    guessed_cost = plan_of(listed, about="bees", base="small", wanted=60, forecast=None).cost_usd
+    assert guessed_cost is not None
+    assert 0.001 < guessed_cost < 1
     unpriced = FORECAST.model_copy(update={"cost_usd": None})
     assert "$" not in plan_of(endpoint, about="bees", base="small", wanted=100, forecast=unpriced).steps[1]

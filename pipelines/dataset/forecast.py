@@ -7,16 +7,24 @@ import random
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field, ValidationError
 
 from pipelines.dataset.collect import Collector
 from pipelines.errors import DataError
+from pipelines.lazy import lazy_import
 from pipelines.models.ledger import Ledger
+from pipelines.models.pacing import START
 from pipelines.operation import Plan
 from pipelines.records import Example, Rejection
 from pipelines.settings import Endpoint
 from pipelines.workspace import write_json
+
+if TYPE_CHECKING:
+    from pipelines.models import prices
+else:
+    prices = lazy_import("pipelines.models.prices", extra="teacher")
 
 PLAN = "plan.json"
 _RESAMPLES = 1_000
@@ -70,7 +78,7 @@ def forecast_of(collector: Collector, ledger: Ledger, *, wanted: int, seconds: f
         collector: What the pilot kept and rejected.
         ledger: Where its calls are.
         wanted: Examples in the whole dataset.
-        seconds: How long the pilot took.
+        seconds: How long the pilot took; what came from the ledger counts as what it took then.
         seed: Seed of the draws.
 
     Raises:
@@ -83,6 +91,7 @@ def forecast_of(collector: Collector, ledger: Ledger, *, wanted: int, seconds: f
     if not tasks:
         raise DataError("the pilot wrote nothing", hint="Use documents with whole sentences.")
     rng = random.Random(seed)
+    seconds = max(seconds, _seconds_asked(collector, ledger))
     draws = []
     for _ in range(_RESAMPLES):
         drawn = [rng.choice(tasks) for _ in tasks]
@@ -139,10 +148,9 @@ def plan_of(endpoint: Endpoint | None, *, about: str, base: str, wanted: int, fo
 
 
 def _guessed_cost(endpoint: Endpoint, calls: int) -> float | None:
-    if endpoint.input_price is None or endpoint.output_price is None:
-        return None
+    price = prices.find_price(endpoint)
     tokens_in, tokens_out = _TOKENS_PER_CALL
-    return calls * (tokens_in * endpoint.input_price + tokens_out * endpoint.output_price) / 1e6
+    return calls * price.cost_usd(tokens_in=tokens_in, tokens_out=tokens_out) if price is not None else None
 
 
 def write_forecast(folder: Path, inputs: Mapping[str, object], forecast: Forecast) -> None:
@@ -181,6 +189,14 @@ def _tasks(collector: Collector, ledger: Ledger) -> list[tuple[float, float, flo
         cost = sum(call.cost_usd or 0.0 for call in calls)
         rows.append((float(kept[task]), float(written[task]), float(len(own) or 1), float(tokens), cost))
     return rows
+
+
+def _seconds_asked(collector: Collector, ledger: Ledger) -> float:
+    """Return how long the calls of a pilot took when they were sent, side by side as a run starts."""
+    items: list[Example | Rejection] = [*collector.kept, *collector.rejections]
+    keys = {key for item in items for key in item.calls}
+    calls = ledger.find(sorted(keys)) if keys else {}
+    return sum(call.seconds for call in calls.values()) / max(1, min(len(calls), START))
 
 
 def _range(ordered: list[float]) -> Range:

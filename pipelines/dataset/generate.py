@@ -207,7 +207,9 @@ def _approve_rest(params: GenerateParams, context: Context, budget: Budget) -> N
     if known is not None or context.settings.teacher() is None or params.examples <= 2 * PILOT:
         return
     _pilot(params, context, budget)
-    if not context.confirm(plan_generate(params, context)):
+    with budget.paused():
+        is_approved = context.confirm(plan_generate(params, context))
+    if not is_approved:
         raise ApprovalRequired(
             "the rest of the dataset was not approved",
             hint="The pilot's answers are kept: agreeing later does not ask them again.",

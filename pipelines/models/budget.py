@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pipelines.errors import BudgetError
@@ -71,6 +73,16 @@ class Budget:
         with self._lock:
             self._reserved -= reserved or 0.0
             self.calls -= 1
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do not count the time within, in which a person is asked."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._started += time.monotonic() - started
 
     def left_s(self) -> float | None:
         """Return how many seconds are left; None without a cap on time."""

@@ -16,7 +16,7 @@ import heapq
 import itertools
 import time
 
-_START = 32
+START = 32  # calls under way at first
 _CUT = 0.7
 # Twice the calls have to bring this much more a second, or the endpoint only queues them.
 _WORTH_IT = 1.25
@@ -67,7 +67,7 @@ class Pacer:
     def __init__(
         self, *, most: int, requests_per_minute: float | None = None, tokens_per_minute: float | None = None
     ) -> None:
-        self.limit = min(_START, most)
+        self.limit = min(START, most)
         self._most = self._ceiling = most
         self._requests = Rate(requests_per_minute) if requests_per_minute else None
         self._tokens = Rate(tokens_per_minute) if tokens_per_minute else None

@@ -176,10 +176,11 @@ class Sender:
     async def finish(self) -> None:
         """Wait a little for what is under way: its answers have been paid for."""
         if self._under_way:
-            _done, left = await asyncio.wait(self._under_way, timeout=_GRACE_S)
+            done, left = await asyncio.wait(self._under_way, timeout=_GRACE_S)
             for task in left:
                 task.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
+            # Nobody waits for these any more: the run has ended for another reason, which is told.
+            await asyncio.gather(*done, *left, return_exceptions=True)
 
     def _check_patience(self, error: LLMError, attempt: int) -> None:
         """Give up where nothing has ever been answered, or nothing for a long time."""

@@ -105,6 +105,10 @@ class Transport:
             return self._lost(f"{self._endpoint.url} did not answer within {self._timeout_s:g} s", is_slow=True)
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
             return self._lost(f"cannot reach {self._endpoint.url}: {error or type(error).__name__}", is_slow=False)
+        except RuntimeError as error:
+            if "connection closed" not in str(error).lower():  # aiohttp's, where it closes while a call is written
+                raise
+            return self._lost(f"cannot reach {self._endpoint.url}: {error}", is_slow=False)
         return self._read(text)
 
     def _read(self, data: bytes) -> Answer | Failure:
