@@ -11,10 +11,10 @@ from pathlib import Path
 from pipelines.dataset.checks.duplicates import DuplicateFinder
 from pipelines.dataset.checks.form import check_form
 from pipelines.dataset.checks.quote import QuoteCheck
-from pipelines.dataset.collect import Collector
-from pipelines.dataset.remote import RemoteWriter, Work
-from pipelines.dataset.tasks import plan_tasks
-from pipelines.dataset.writing import recipes
+from pipelines.dataset.writing.collect import Collector
+from pipelines.dataset.writing.opening import recipes
+from pipelines.dataset.writing.remote import RemoteWriter, Work
+from pipelines.dataset.writing.tasks import plan_tasks
 from pipelines.models.budget import Budget
 from pipelines.models.ledger import Ledger
 from pipelines.models.teacher import Teacher

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy
 
-from pipelines.dataset.compose import Material, compose
+from pipelines.dataset.curation.compose import Material, compose
 from pipelines.dataset.files import CHUNKS, EXAMPLES
 from pipelines.evaluation.scores import token_f1
 from pipelines.evaluation.statistics import difference_interval

@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipelines.dataset.compose import Material, compose
 from pipelines.dataset.curate import CURATE_DATASET, CurateParams, CurateReport, count_leaks
-from pipelines.dataset.decisions import DecisionLog, decide
-from pipelines.dataset.facts import find_facts, spread, stands_alone
+from pipelines.dataset.curation.compose import Material, compose
+from pipelines.dataset.curation.split import split_by_source
 from pipelines.dataset.files import CHUNKS, DECISIONS, EXAMPLES, REJECTED, REJECTED_BY_CURATION, split_file
+from pipelines.dataset.reviewing.decisions import DecisionLog, decide
 from pipelines.dataset.show import LIST_DATASETS, SHOW_DATASET, ListDatasetsParams, ShowDatasetParams
-from pipelines.dataset.split import split_by_source
+from pipelines.dataset.writing.facts import find_facts, spread, stands_alone
 from pipelines.errors import DataError
 from pipelines.models.nearest import NearestFinder
 from pipelines.operation import Context, open_context

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.dataset.alter import name_changes, number_changes
 from pipelines.dataset.checks.form import check_form
-from pipelines.dataset.degrade import MOST_LENGTH_RATIO, Degradation, degrade, is_comparable
+from pipelines.dataset.recipes.alter import name_changes, number_changes
+from pipelines.dataset.recipes.degrade import MOST_LENGTH_RATIO, Degradation, degrade, is_comparable
 from pipelines.prompting import is_refusal, refusal
 from pipelines.quotes import check_answer, format_citation, locate
 from pipelines.records import Chunk, Example, ExampleKind, Language, Message, Quote

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.dataset.diversity import (
+from pipelines.dataset.reporting.diversity import (
     MEASURES,
     MOST_TEXTS,
     NEAR_WORDS,
@@ -21,7 +21,7 @@ from pipelines.dataset.diversity import (
     match_lengths,
     measure_diversity,
 )
-from pipelines.dataset.self_bleu import self_bleu
+from pipelines.dataset.reporting.self_bleu import self_bleu
 from pipelines.models.embedder import Vectors
 from pipelines.text import words
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipelines.dataset.checks.duplicates import DuplicateFinder
 from pipelines.dataset.checks.overlap import OverlapCheck, read_evaluation_texts
-from pipelines.dataset.similar import compare, read_question
+from pipelines.dataset.checks.similar import compare, read_question
 from pipelines.errors import DataError
 from pipelines.records import Example, ExampleKind, Message, Rejection
 from tests.test_docs import packaged_embedder

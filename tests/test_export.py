@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from transformers import AutoTokenizer
 
-from pipelines.dataset.card import CARD, cell
-from pipelines.dataset.croissant import CROISSANT
 from pipelines.dataset.export import EXPORT_DATASET, ExportParams, ExportReport
+from pipelines.dataset.exporting.card import CARD, cell
+from pipelines.dataset.exporting.croissant import CROISSANT
 from pipelines.dataset.files import CURATED, EXAMPLES, MANIFEST, split_file
 from pipelines.dataset.formats import lines, parquet
 from pipelines.dataset.formats.rows import FORMATS, UnsuitableError, conversation_of, example_of

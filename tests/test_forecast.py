@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.dataset.collect import Collector
-from pipelines.dataset.forecast import Forecast, Range, forecast_of, plan_of, read_forecast, write_forecast
 from pipelines.dataset.generate import GENERATE_DATASET, PILOT, PLAN_DATASET
+from pipelines.dataset.writing.collect import Collector
+from pipelines.dataset.writing.forecast import Forecast, Range, forecast_of, plan_of, read_forecast, write_forecast
 from pipelines.errors import ApprovalRequired, DataError
 from pipelines.models.ledger import Call, CallCounts, Ledger
 from pipelines.operation import Plan

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.dataset.collect import PATIENCE_CALLS
 from pipelines.dataset.generate import GENERATE_DATASET, PILOT
+from pipelines.dataset.writing.collect import PATIENCE_CALLS
 from pipelines.errors import ApprovalRequired, DataError, LLMOutputError, LLMStatusError
 from pipelines.records import Chunk, read_records
 from tests.conftest import Recorder
@@ -184,7 +184,7 @@ def test_a_teacher_that_has_said_everything_is_not_paid_for_ever(
     factory: Factory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A long row of calls of which nothing is new ends the run before all rounds are through."""
-    monkeypatch.setattr("pipelines.dataset.collect._DRY_CALLS", 25)
+    monkeypatch.setattr("pipelines.dataset.writing.collect._DRY_CALLS", 25)
     use_teacher(monkeypatch, factory.fake.url, concurrency=2)
     write_collection(factory.root, _many_passages(12))
     factory.teacher.instead["Questions"] = question_instead("Who keeps the keys of the old house at night?")

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.dataset.files import CHUNKS, EXAMPLES, REJECTED
-from pipelines.dataset.import_formats import Entry, read_json_values
-from pipelines.dataset.import_source import open_source
 from pipelines.dataset.importing import IMPORT_DATASET, ImportParams, ImportReport, write_import
+from pipelines.dataset.imports.formats import Entry, read_json_values
+from pipelines.dataset.imports.source import open_source
 from pipelines.errors import DataError
 from pipelines.operation import Context
 from pipelines.records import Chunk, Example, ExampleKind, Message, Rejection, read_records, rejected
@@ -496,7 +496,7 @@ def test_values_are_read_across_blocks(values: list[object], form: str, block: i
         "lines": "\n".join(json.dumps(value) for value in values),
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipelines.dataset.import_formats._BLOCK", block)
+        patch.setattr("pipelines.dataset.imports.formats._BLOCK", block)
         read = list(read_json_values(io.StringIO(texts[form])))
     assert [entry.value for entry in read if isinstance(entry, Entry)] == values
 

@@ -30,8 +30,8 @@ from pipelines.dataset.files import (
     split_file,
 )
 from pipelines.dataset.report import REPORT_DATASET, ReportDatasetParams, ReportDatasetReport
-from pipelines.dataset.report_view import Step, bars, funnel, pieces
-from pipelines.dataset.tally import tally_dataset
+from pipelines.dataset.reporting.tally import tally_dataset
+from pipelines.dataset.reporting.view import Step, bars, funnel, pieces
 from pipelines.errors import DataError, SettingsError
 from pipelines.models.catalog import DEFAULT_EMBEDDER
 from pipelines.models.embedder import Embedder
@@ -81,7 +81,7 @@ VOID = {"meta", "img", "br", "hr", "link", "input"}
 def plots() -> ModuleType:
     """The plots; the list of fonts that matplotlib makes does not go into the person's home folder."""
     os.environ.setdefault("MPLCONFIGDIR", str(data_home() / "matplotlib"))
-    return importlib.import_module("pipelines.dataset.plots")
+    return importlib.import_module("pipelines.dataset.reporting.plots")
 
 
 @pytest.fixture
@@ -626,4 +626,4 @@ def test_describing_the_operation_loads_nothing() -> None:
     """Help for the command needs neither matplotlib nor numpy."""
     code = "import sys, pipelines.dataset.report as r; r.REPORT_DATASET.params.model_fields; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert {"numpy", "matplotlib", "torch", "pipelines.dataset.plots"}.isdisjoint(loaded)
+    assert {"numpy", "matplotlib", "torch", "pipelines.dataset.reporting.plots"}.isdisjoint(loaded)

@@ -25,7 +25,9 @@ from assistant.cli.review import REVIEW
 from assistant.terminal.console import Terminal
 from assistant.terminal.keys import Keyboard, Keystrokes, Lines
 from assistant.terminal.review import Reviewer
-from pipelines.dataset.decisions import (
+from pipelines.dataset.files import CHUNKS, EXAMPLES
+from pipelines.dataset.review import REVIEW_DATASET, Review, ReviewParams, ReviewReport
+from pipelines.dataset.reviewing.decisions import (
     DECISIONS,
     REVIEWED,
     Action,
@@ -39,9 +41,7 @@ from pipelines.dataset.decisions import (
     question_key,
     read_decisions,
 )
-from pipelines.dataset.files import CHUNKS, EXAMPLES
-from pipelines.dataset.review import REVIEW_DATASET, Review, ReviewParams, ReviewReport
-from pipelines.dataset.rules import parse_rule
+from pipelines.dataset.reviewing.rules import parse_rule
 from pipelines.errors import ApprovalRequired, DataError, SettingsError
 from pipelines.operation import Context
 from pipelines.quotes import locate

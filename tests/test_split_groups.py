@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.dataset.separation import largest_similarity, similar_pairs
-from pipelines.dataset.split import split_by_group, split_by_source
+from pipelines.dataset.curation.separation import largest_similarity, similar_pairs
+from pipelines.dataset.curation.split import split_by_group, split_by_source
 from pipelines.models.embedder import Vectors
 from pipelines.records import Chunk, Example, ExampleKind, Split
 from tests.test_docs import packaged_embedder

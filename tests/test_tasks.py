@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.dataset.recipes.recipe import Task
-from pipelines.dataset.tasks import DEFAULT_KINDS, TWO_PASSAGES, parse_kinds, parse_labels, plan_tasks
+from pipelines.dataset.writing.tasks import DEFAULT_KINDS, TWO_PASSAGES, parse_kinds, parse_labels, plan_tasks
 from pipelines.errors import SettingsError
 from pipelines.records import Chunk, ExampleKind
 from prompts import load_prompt

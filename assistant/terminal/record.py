@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
-from pipelines.dataset.decisions import Decision
+from pipelines.dataset.reviewing.decisions import Decision
 from pipelines.records import Chunk, Example, ExampleKind
 from pipelines.text import clean_text, fold_space
 

@@ -10,8 +10,8 @@ from rich.text import Text
 from assistant.terminal.console import Terminal
 from assistant.terminal.keys import Keyboard
 from assistant.terminal.record import RecordView
-from pipelines.dataset.decisions import edit_problem
 from pipelines.dataset.review import Review, rule_form
+from pipelines.dataset.reviewing.decisions import edit_problem
 from pipelines.errors import DataError
 from pipelines.records import Example
 from pipelines.text import clean_text, fold_space

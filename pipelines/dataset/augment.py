@@ -21,9 +21,9 @@ from pipelines.workspace import locked
 from prompts import load_prompt, prompt_names
 
 if TYPE_CHECKING:
-    from pipelines.dataset import augmenting
+    from pipelines.dataset.writing import augmenting
 else:
-    augmenting = lazy_import("pipelines.dataset.augmenting", extra="all")
+    augmenting = lazy_import("pipelines.dataset.writing.augmenting", extra="all")
 
 WAYS = ("paraphrase", "back_translation", "deepen", "constrain", "concretise", "broaden", "answer")
 _CALLS_PER_EXAMPLE = 1.5

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from pipelines.dataset.decisions import apply_decisions, read_decisions
 from pipelines.dataset.files import CHUNKS, CURATED, DECISIONS, EXAMPLES, REJECTED_BY_CURATION, split_file
+from pipelines.dataset.reviewing.decisions import apply_decisions, read_decisions
 from pipelines.errors import DataError
 from pipelines.lazy import lazy_import
 from pipelines.manifest import Manifest, file_hash
@@ -21,10 +21,10 @@ from pipelines.text import fold_space
 from pipelines.workspace import locked
 
 if TYPE_CHECKING:
-    from pipelines.dataset import dividing, waterfall
+    from pipelines.dataset.curation import dividing, waterfall
 else:
-    dividing = lazy_import("pipelines.dataset.dividing", extra="all")
-    waterfall = lazy_import("pipelines.dataset.waterfall", extra="all")
+    dividing = lazy_import("pipelines.dataset.curation.dividing", extra="all")
+    waterfall = lazy_import("pipelines.dataset.curation.waterfall", extra="all")
 
 _FEWEST = 8
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from pipelines.dataset.card import CARD, Card, ExportedFile, Facts, read_stages, write_card
-from pipelines.dataset.croissant import CROISSANT, write_croissant
+from pipelines.dataset.exporting.card import CARD, Card, ExportedFile, Facts, read_stages, write_card
+from pipelines.dataset.exporting.croissant import CROISSANT, write_croissant
 from pipelines.dataset.files import MANIFEST
 from pipelines.dataset.formats import lines
 from pipelines.dataset.formats.rows import FORMATS, Format, FormatName, Row, UnsuitableError

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, Field
 
-from pipelines.dataset.collect import Collector
 from pipelines.dataset.files import CHUNKS, EXAMPLES, MANIFEST, REJECTED
-from pipelines.dataset.forecast import Forecast, forecast_of, plan_of, read_forecast, write_forecast
 from pipelines.dataset.spending import Calls, SpendingParams, check_local, count_calls
-from pipelines.dataset.tasks import DEFAULT_KINDS, parse_kinds, parse_labels
+from pipelines.dataset.writing.collect import Collector
+from pipelines.dataset.writing.forecast import Forecast, forecast_of, plan_of, read_forecast, write_forecast
+from pipelines.dataset.writing.tasks import DEFAULT_KINDS, parse_kinds, parse_labels
 from pipelines.errors import ApprovalRequired, AssistantError, BudgetError, DataError, LLMError, SettingsError
 from pipelines.lazy import lazy_import
 from pipelines.manifest import Manifest, file_hash
@@ -26,10 +26,10 @@ from pipelines.workspace import locked
 from prompts import load_prompt, prompt_names
 
 if TYPE_CHECKING:
-    from pipelines.dataset import topic, writing
+    from pipelines.dataset.writing import opening, topic
 else:
-    topic = lazy_import("pipelines.dataset.topic", extra="all")
-    writing = lazy_import("pipelines.dataset.writing", extra="all")
+    topic = lazy_import("pipelines.dataset.writing.topic", extra="all")
+    opening = lazy_import("pipelines.dataset.writing.opening", extra="all")
 
 # Examples that a pilot writes before the rest is approved.
 PILOT = 12
@@ -240,8 +240,8 @@ def _write(
     """
     folder = context.workspace.dataset(params.dataset)
     chunks = _chunks(params, context, budget)
-    writer, work = writing.open_writer(params, context, chunks, budget=budget)
-    collector = writing.open_collector(params, context, chunks, wanted=wanted, counts=writer.calls, is_pilot=is_pilot)
+    writer, work = opening.open_writer(params, context, chunks, budget=budget)
+    collector = opening.open_collector(params, context, chunks, wanted=wanted, counts=writer.calls, is_pilot=is_pilot)
     stopped: AssistantError | None = None
     told = False
     try:
@@ -285,7 +285,7 @@ def _chunks(params: GenerateParams, context: Context, budget: Budget) -> list[Ch
         chunks = list(read_records(notes / CHUNKS, Chunk))
     else:
         chunks = list(read_records(context.workspace.chunks(str(params.collection)), Chunk))
-    return [writing.masked(chunk, context) for chunk in chunks] if params.keep_masked else chunks
+    return [opening.masked(chunk, context) for chunk in chunks] if params.keep_masked else chunks
 
 
 def write_topic_notes(about: str, dataset: str, context: Context, *, base: str, examples: int, budget: Budget) -> Path:

@@ -23,13 +23,14 @@ from pipelines.text import clean_text, language_of
 from pipelines.workspace import locked, replacing
 
 if TYPE_CHECKING:
-    from pipelines.dataset import import_source, waterfall
-    from pipelines.dataset.import_formats import Problem
-    from pipelines.dataset.import_shapes import Parts
-    from pipelines.dataset.import_source import Source
+    from pipelines.dataset.curation import waterfall
+    from pipelines.dataset.imports import source as import_source
+    from pipelines.dataset.imports.formats import Problem
+    from pipelines.dataset.imports.shapes import Parts
+    from pipelines.dataset.imports.source import Source
 else:
-    import_source = lazy_import("pipelines.dataset.import_source", extra="data")
-    waterfall = lazy_import("pipelines.dataset.waterfall", extra="data")
+    import_source = lazy_import("pipelines.dataset.imports.source", extra="data")
+    waterfall = lazy_import("pipelines.dataset.curation.waterfall", extra="data")
 
 IMPORTED = "import"  # teacher of an example that was not written here
 _PROMPT = "import@1"

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.dataset.diversity import Comparison, Diversity, compare, draw, measure_diversity
 from pipelines.dataset.files import EXAMPLES
-from pipelines.dataset.report_view import Measured
-from pipelines.dataset.tally import Tally, tally_dataset
+from pipelines.dataset.reporting.diversity import Comparison, Diversity, compare, draw, measure_diversity
+from pipelines.dataset.reporting.tally import Tally, tally_dataset
+from pipelines.dataset.reporting.view import Measured
 from pipelines.errors import DataError, SettingsError
 from pipelines.lazy import lazy_import
 from pipelines.models.catalog import CATALOG, DEFAULT_EMBEDDER
@@ -26,13 +26,13 @@ from pipelines.workspace import locked, replacing
 if TYPE_CHECKING:
     import numpy
 
-    from pipelines.dataset import report_page
+    from pipelines.dataset.reporting import page as report_page
     from pipelines.models.embedder import Vectors
 
     Embed = Callable[[Sequence[str]], Vectors]
 else:
     numpy = lazy_import("numpy", extra="data")
-    report_page = lazy_import("pipelines.dataset.report_page", extra="data")
+    report_page = lazy_import("pipelines.dataset.reporting.page", extra="data")
 
 REPORT = "report.html"
 _PAGES = (".html", ".htm")

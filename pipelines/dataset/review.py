@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, Field, ValidationError
 
-from pipelines.dataset.decisions import (
+from pipelines.dataset.files import CHUNKS, EXAMPLES
+from pipelines.dataset.reviewing.decisions import (
     DECISIONS,
     Action,
     Decision,
@@ -22,7 +23,6 @@ from pipelines.dataset.decisions import (
     new_batch,
     question_key,
 )
-from pipelines.dataset.files import CHUNKS, EXAMPLES
 from pipelines.errors import ApprovalRequired, DataError, SettingsError
 from pipelines.lazy import lazy_import
 from pipelines.operation import Context, Operation, Plan, Positional
@@ -30,10 +30,10 @@ from pipelines.records import Chunk, Example, Name, Record, read_records
 from pipelines.text import fold_space
 
 if TYPE_CHECKING:
-    from pipelines.dataset import rules
-    from pipelines.dataset.rules import Rule
+    from pipelines.dataset.reviewing import rules
+    from pipelines.dataset.reviewing.rules import Rule
 else:
-    rules = lazy_import("pipelines.dataset.rules", extra="data")
+    rules = lazy_import("pipelines.dataset.reviewing.rules", extra="data")
 
 _SAMPLES = 3
 _SHOWN = 100

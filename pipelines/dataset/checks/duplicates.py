@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import rensa
 
 from pipelines.dataset.checks.paraphrases import ParaphraseFinder
-from pipelines.dataset.similar import Reading, is_same, jaccard, normalized, read_question
+from pipelines.dataset.checks.similar import Reading, is_same, jaccard, normalized, read_question
 
 if TYPE_CHECKING:
     from pipelines.models.embedder import Embedder

@@ -20,7 +20,7 @@ from pipelines.dataset.checks.phrases import (
     REFUSALS,
     SPEAKS_OF_ITSELF,
 )
-from pipelines.dataset.degrade import MOST_LENGTH_RATIO, is_comparable
+from pipelines.dataset.recipes.degrade import MOST_LENGTH_RATIO, is_comparable
 from pipelines.prompting import is_refusal
 from pipelines.quotes import check_answer
 from pipelines.records import Example, ExampleKind, Message, Quote, Rejection, rejected

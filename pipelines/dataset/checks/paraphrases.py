@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy
 
-from pipelines.dataset.similar import Reading, compare, frame_likeness, rest_of
+from pipelines.dataset.checks.similar import Reading, compare, frame_likeness, rest_of
 from pipelines.records import Language
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.dataset.facts import topic_of
 from pipelines.dataset.recipes.grounded import shown
 from pipelines.dataset.recipes.recipe import LANGUAGE_NAMES, Opening, Task
+from pipelines.dataset.writing.facts import topic_of
 from pipelines.models.teacher import Reply
 from pipelines.prompting import HEADING_SEPARATOR
 from pipelines.records import Example, Message, Rejection, Span, content_id

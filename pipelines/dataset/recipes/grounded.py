@@ -9,8 +9,8 @@ from typing import Annotated
 from pydantic import Field, create_model
 
 from pipelines.dataset.checks.quote import stands_in
-from pipelines.dataset.facts import topic_of
 from pipelines.dataset.recipes.recipe import LANGUAGE_NAMES, Opening, Task, make_request, unusable
+from pipelines.dataset.writing.facts import topic_of
 from pipelines.models.teacher import Ask
 from pipelines.prompting import inside, refusal
 from pipelines.quotes import find_sentences

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.dataset.degrade import is_comparable
+from pipelines.dataset.recipes.degrade import is_comparable
 from pipelines.dataset.recipes.drafts import Drafts, exchange, joined
 from pipelines.dataset.recipes.grounded import PassageRecipe, shown
 from pipelines.dataset.recipes.recipe import LANGUAGE_NAMES, Opening, Task, make_request

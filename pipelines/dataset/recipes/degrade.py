@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pipelines.dataset.alter import Change, name_changes, number_changes
+from pipelines.dataset.recipes.alter import Change, name_changes, number_changes
 from pipelines.prompting import is_refusal, refusal
 from pipelines.quotes import check_answer, format_citation, locate
 from pipelines.records import Chunk, Example, ExampleKind, Language, Message, Quote, content_id

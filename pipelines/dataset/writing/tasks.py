@@ -11,8 +11,8 @@ import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipelines.dataset.facts import find_facts
 from pipelines.dataset.recipes.recipe import Task
+from pipelines.dataset.writing.facts import find_facts
 from pipelines.errors import SettingsError
 from pipelines.records import Chunk, ExampleKind, content_id
 from pipelines.text import language_of

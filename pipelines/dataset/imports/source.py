@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.dataset.import_chats import Speakers, find_assistant, find_speakers, is_chat, read_chats
-from pipelines.dataset.import_encoding import Encoding, detect_encoding, open_text
-from pipelines.dataset.import_formats import (
+from pipelines.dataset.imports.chats import Speakers, find_assistant, find_speakers, is_chat, read_chats
+from pipelines.dataset.imports.encoding import Encoding, detect_encoding, open_text
+from pipelines.dataset.imports.formats import (
     Container,
     Entry,
     Problem,
@@ -18,7 +18,7 @@ from pipelines.dataset.import_formats import (
     read_json_values,
     read_table,
 )
-from pipelines.dataset.import_shapes import COLUMNS, SHAPES, Columns, Parts, conversation, read_parts
+from pipelines.dataset.imports.shapes import COLUMNS, SHAPES, Columns, Parts, conversation, read_parts
 from pipelines.errors import DataError
 from pipelines.text import clean_text
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.dataset.checks.duplicates import DuplicateFinder
-from pipelines.dataset.collect import PATIENCE_CALLS
 from pipelines.dataset.recipes.recipe import make_request
+from pipelines.dataset.writing.collect import PATIENCE_CALLS
 from pipelines.errors import LLMOutputError, SettingsError
 from pipelines.models.budget import Budget
 from pipelines.models.engine import Engine, Sampling

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import jinja2
 from markupsafe import Markup
 
-from pipelines.dataset import plots, report_view
-from pipelines.dataset.diversity import closest_pairs
-from pipelines.dataset.findings import find
-from pipelines.dataset.report_view import LANGUAGES, Measured, pieces, spaced
-from pipelines.dataset.tally import Point, Tally
+from pipelines.dataset.reporting import plots
+from pipelines.dataset.reporting import view as report_view
+from pipelines.dataset.reporting.diversity import closest_pairs
+from pipelines.dataset.reporting.findings import find
+from pipelines.dataset.reporting.tally import Point, Tally
+from pipelines.dataset.reporting.view import LANGUAGES, Measured, pieces, spaced
 from pipelines.models.embedder import Vectors
 from pipelines.records import Language
 from pipelines.text import clean_text, language_of

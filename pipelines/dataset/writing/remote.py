@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pipelines.dataset.collect import PATIENCE_CALLS, Collector
 from pipelines.dataset.recipes.judge import judge
 from pipelines.dataset.recipes.recipe import Opening
+from pipelines.dataset.writing.collect import PATIENCE_CALLS, Collector
 from pipelines.errors import LLMOutputError
 from pipelines.models.budget import Budget
 from pipelines.models.ordered import closing, ordered

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelines.dataset import embedded, remote
 from pipelines.dataset.checks.duplicates import DuplicateFinder
-from pipelines.dataset.collect import Collector
+from pipelines.dataset.curation.waterfall import checks_of
 from pipelines.dataset.recipes.classification import ClassificationRecipe
 from pipelines.dataset.recipes.conversation import ConversationRecipe
 from pipelines.dataset.recipes.grounded import PassageRecipe
@@ -15,8 +14,9 @@ from pipelines.dataset.recipes.instruction import InstructionRecipe
 from pipelines.dataset.recipes.preference import PreferenceRecipe
 from pipelines.dataset.recipes.recipe import Recipe
 from pipelines.dataset.recipes.spans import SpansRecipe
-from pipelines.dataset.tasks import parse_kinds, parse_labels, plan_tasks
-from pipelines.dataset.waterfall import checks_of
+from pipelines.dataset.writing import embedded, remote
+from pipelines.dataset.writing.collect import Collector
+from pipelines.dataset.writing.tasks import parse_kinds, parse_labels, plan_tasks
 from pipelines.models.budget import Budget
 from pipelines.models.ledger import CallCounts
 from pipelines.operation import Context

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pipelines.dataset.diversity import NEAR_COSINE, Diversity
-from pipelines.dataset.report_view import Measured
-from pipelines.dataset.tally import Tally
+from pipelines.dataset.reporting.diversity import NEAR_COSINE, Diversity
+from pipelines.dataset.reporting.tally import Tally
+from pipelines.dataset.reporting.view import Measured
 
 # Below these a thing is as it should be.
 _NEAR_DUPLICATES = 0.01

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pipelines.dataset.import_formats import Problem
+from pipelines.dataset.imports.formats import Problem
 from pipelines.errors import DataError
 from pipelines.records import Role
 from pipelines.text import clean_text

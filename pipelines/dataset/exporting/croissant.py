@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipelines.dataset.card import Card, ExportedFile
+from pipelines.dataset.exporting.card import Card, ExportedFile
 from pipelines.dataset.formats.shapes import ListOf, Scalar, Shape
 from pipelines.workspace import write_json
 

@@ -17,8 +17,8 @@ from difflib import SequenceMatcher
 from itertools import pairwise
 from typing import Literal
 
-from pipelines.dataset.asked import Asked, asked_by
-from pipelines.dataset.wordlists import CONTRASTS_EN, CONTRASTS_ZH, LIGHT, LIGHT_ZH, SYNONYMS_EN, SYNONYMS_ZH
+from pipelines.dataset.checks.asked import Asked, asked_by
+from pipelines.dataset.checks.wordlists import CONTRASTS_EN, CONTRASTS_ZH, LIGHT, LIGHT_ZH, SYNONYMS_EN, SYNONYMS_ZH
 from pipelines.records import Language
 from pipelines.text import language_of, words
 

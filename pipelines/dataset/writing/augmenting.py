@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.dataset.augment import augment_ways
 from pipelines.dataset.checks.duplicates import DuplicateFinder
-from pipelines.dataset.collect import Collector
+from pipelines.dataset.curation.waterfall import checks_of
 from pipelines.dataset.recipes.augment import (
     AnswerRecipe,
     AugmentRecipe,
@@ -16,8 +16,8 @@ from pipelines.dataset.recipes.augment import (
     EvolRecipe,
     ParaphraseRecipe,
 )
-from pipelines.dataset.remote import RemoteWriter, Work
-from pipelines.dataset.waterfall import checks_of
+from pipelines.dataset.writing.collect import Collector
+from pipelines.dataset.writing.remote import RemoteWriter, Work
 from pipelines.models.teacher import Teacher
 from pipelines.operation import Context
 from pipelines.records import Chunk, Example, content_id

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from pipelines.dataset.similar import read_question
+from pipelines.dataset.checks.similar import read_question
 from pipelines.records import Example, Split
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field, ValidationError
 
-from pipelines.dataset.collect import Collector
+from pipelines.dataset.writing.collect import Collector
 from pipelines.errors import DataError
 from pipelines.lazy import lazy_import
 from pipelines.models.ledger import Ledger

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from pipelines.dataset.collect import Collector
+from pipelines.dataset.writing.collect import Collector
 from pipelines.models.ledger import CallCounts
 from pipelines.records import Chunk
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from pipelines.dataset import compose
 from pipelines.dataset.checks.duplicates import DuplicateFinder
+from pipelines.dataset.checks.similar import normalized
 from pipelines.dataset.curate import Similarity
-from pipelines.dataset.degrade import degrade
-from pipelines.dataset.separation import largest_similarity, similar_pairs
-from pipelines.dataset.similar import normalized
-from pipelines.dataset.split import split_by_group
+from pipelines.dataset.curation import compose
+from pipelines.dataset.curation.separation import largest_similarity, similar_pairs
+from pipelines.dataset.curation.split import split_by_group
+from pipelines.dataset.recipes.degrade import degrade
 from pipelines.models.embedder import Embedder
 from pipelines.models.nearest import NearestFinder
 from pipelines.operation import Context

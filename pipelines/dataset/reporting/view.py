@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import JsonValue
 
-from pipelines.dataset.diversity import MEASURES, Comparison, Diversity, Measure
-from pipelines.dataset.tally import Point, Stage, Tally
+from pipelines.dataset.reporting.diversity import MEASURES, Comparison, Diversity, Measure
+from pipelines.dataset.reporting.tally import Point, Stage, Tally
 from pipelines.records import Example
 
 if TYPE_CHECKING:

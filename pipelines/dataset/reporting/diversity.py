@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import Field
 
-from pipelines.dataset.self_bleu import Words, ngrams, self_bleu
+from pipelines.dataset.reporting.self_bleu import Words, ngrams, self_bleu
 from pipelines.lazy import lazy_import
 from pipelines.records import Record
 from pipelines.text import join_lines, words

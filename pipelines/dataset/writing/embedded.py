@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy
 
-from pipelines.dataset.collect import Collector
-from pipelines.dataset.facts import Fact, find_facts, spread, topic_of
+from pipelines.dataset.writing.collect import Collector
+from pipelines.dataset.writing.facts import Fact, find_facts, spread, topic_of
 from pipelines.models.embedder import Embedder, Vectors
 from pipelines.models.engine import Engine, Sampling
 from pipelines.models.ledger import CallCounts

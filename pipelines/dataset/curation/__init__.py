@@ -1,0 +1,1 @@
+"""Examples become splits that can be trained on."""

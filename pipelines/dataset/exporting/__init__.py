@@ -1,0 +1,1 @@
+"""What goes with an export: the dataset card and its metadata."""

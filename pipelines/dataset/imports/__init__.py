@@ -1,0 +1,1 @@
+"""How existing data is read, whatever its form."""

@@ -1,0 +1,1 @@
+"""What the HTML page about a dataset shows."""

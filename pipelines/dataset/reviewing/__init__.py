@@ -1,0 +1,1 @@
+"""What people decided about records, and rules that decide many."""

@@ -1,0 +1,1 @@
+"""A dataset is written: tasks, writers, and what takes in what they write."""
