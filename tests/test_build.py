@@ -126,7 +126,9 @@ def test_building_again_does_nothing_again(built: tuple[dict[str, object], str],
 def test_a_plan_needs_no_endpoint(built: tuple[dict[str, object], str], folder: Path) -> None:
     """The embedded teacher's pilot forecasts a dataset too, costs nothing, and leaves no dataset behind."""
     del built
-    report, _said = run(folder, "data", "plan", "planned", "--collection", "shop", "--examples", "40", "--yes", "--json")
+    report, _said = run(
+        folder, "data", "plan", "planned", "--collection", "shop", "--examples", "40", "--yes", "--json"
+    )
     forecast = report["forecast"]
     assert isinstance(forecast, dict)
     assert forecast["pilot_kept"] > 0
