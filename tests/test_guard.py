@@ -173,7 +173,7 @@ def test_rows_of_preferences_are_understood() -> None:
 
 def test_a_dataset_of_the_workspace_is_no_path(context: Context, tmp_path: Path) -> None:
     """Names are names; a file is one that says so. An agent names no file outside."""
-    with pytest.raises(DataError, match="there is no train.jsonl"):
+    with pytest.raises(DataError, match=r"there is no train\.jsonl"):
         read_data(TrainParams(dataset="nothing"), context)
     assert TrainParams(dataset="x/y.jsonl").adapter_name == "y"
     with pytest.raises(ValueError, match="needs a name"):

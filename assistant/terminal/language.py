@@ -86,6 +86,15 @@ _CHINESE = {
     "minutes": "分钟",
     "For example:": "例如：",
     "Call": "调用",
+    # the plan of a training run
+    "Time, at most": "最长用时",
+    "Memory": "内存",
+    "Data": "数据",
+    "Machine": "机器",
+    "choices": "选择",
+    "data guard": "数据检查",
+    "record {number}, {tokens} tokens": "第 {number} 条记录，{tokens} 个词元",
+    "green is what is learnt; the rest is only shown": "绿色部分会被学习，其余只作展示",
     # review of records
     "accept": "接受",
     "reject": "拒绝",

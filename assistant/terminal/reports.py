@@ -162,6 +162,29 @@ def _explain(report: BaseModel, say: Say) -> Iterable[RenderableType]:
         yield Padding(Text(f"→ {clean_text(call['answered'])}"), (0, 0, 0, 2))
 
 
+def _training_plan(report: BaseModel, say: Say) -> Iterable[RenderableType]:
+    values = report.model_dump(mode="json")
+    table = Table.grid(padding=(0, 2))
+    minutes = f"{values['minutes']:.1f} min, {values['steps']} steps, {values['tokens_per_second']:.0f} tokens/s"
+    table.add_row(Text(say("Time, at most"), style="bold"), Text(minutes))
+    table.add_row(Text(say("Memory"), style="bold"), Text(f"{values['memory_mb']} MB"))
+    table.add_row(Text(say("Data"), style="bold"), Text(f"{values['examples']} / {values['tokens']} tokens"))
+    table.add_row(
+        Text(say("Machine"), style="bold"), Text(", ".join(f"{key} {each}" for key, each in values["hardware"].items()))
+    )
+    yield table
+    yield _rows(say("choices"), values["choices"])
+    if values["guard"]:
+        yield _rows(say("data guard"), values["guard"])
+    for number, record in enumerate(values["records"], start=1):
+        yield Text(say("record {number}, {tokens} tokens", number=number, tokens=record["tokens"]), style="bold")
+        shown = Text(clean_text(record["shown"]), style="dim")
+        shown.append(clean_text(record["learnt"]), style="not dim bold green")
+        yield Padding(shown, (0, 0, 0, 2))
+    if values["records"]:
+        yield Text(say("green is what is learnt; the rest is only shown"), style="dim")
+
+
 def _labelled(name: str, text: str) -> RenderableType:
     line = Text(f"{name}: ", style="dim")
     line.append(clean_text(text), style="default")
@@ -211,4 +234,5 @@ _VIEWS: dict[str, View] = {
     "PlanReport": _forecast,
     "ShowDocumentReport": _document,
     "SearchDocumentsReport": _passages,
+    "TrainingPlan": _training_plan,
 }

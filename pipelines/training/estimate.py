@@ -22,7 +22,7 @@ from pipelines.training.guard import masked_pieces
 from pipelines.training.job import Job, free_memory_mb
 from pipelines.training.loop import Run
 from pipelines.training.params import TrainParams
-from pipelines.training.plan import Choice, GuardLine, MaskedRecord, PlanReport
+from pipelines.training.plan import Choice, GuardLine, MaskedRecord, TrainingPlan
 from pipelines.training.prepare import EVALUATIONS_PER_EPOCH, Prepared, prepare_run
 from pipelines.training.progress import peak_memory_mb
 from pipelines.training.work import load_data
@@ -30,7 +30,7 @@ from pipelines.training.work import load_data
 _PERCENTILES = (25, 60, 100)  # of the sequences' lengths, for the steps that are timed
 
 
-def plan_run(job: Job, context: Context, folder: Path) -> PlanReport:
+def plan_run(job: Job, context: Context, folder: Path) -> TrainingPlan:
     """Time three real steps of a run, and tell what the whole will take."""
     params = job.params
     started = time.perf_counter()
@@ -41,7 +41,7 @@ def plan_run(job: Job, context: Context, folder: Path) -> PlanReport:
     seconds = loading_s + _training_seconds(run, prepared, params)
     epochs_tokens = sum(len(pack.tokens) for pack in prepared.train)
     machine = hardware.probe_hardware()
-    return PlanReport(
+    return TrainingPlan(
         adapter=params.adapter_name,
         objective=params.objective,
         method=params.method,

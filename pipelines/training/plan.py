@@ -49,7 +49,7 @@ class GuardLine(BaseModel):
     detail: str
 
 
-class PlanReport(BaseModel):
+class TrainingPlan(BaseModel):
     """What a run will take."""
 
     adapter: str
@@ -67,7 +67,7 @@ class PlanReport(BaseModel):
     records: list[MaskedRecord] = Field(default_factory=list)
 
 
-def plan_training(params: PlanParams, context: Context) -> PlanReport:
+def plan_training(params: PlanParams, context: Context) -> TrainingPlan:
     """Look at the hardware and the data, time three real steps, and say what training will take."""
     context.check_model(params.base)
     context.models.forget_engines()
@@ -79,21 +79,21 @@ def plan_training(params: PlanParams, context: Context) -> PlanReport:
         told = job.run_once(run, context, folder=trial, module="pipelines.training.estimate", show=params.show)
     finally:
         shutil.rmtree(trial, ignore_errors=True)
-    report = PlanReport.model_validate(told)
+    report = TrainingPlan.model_validate(told)
     stored = report.model_dump(mode="json", exclude={"records"})
     write_json(folder / PLAN, {"inputs": inputs, "report": stored})
     return report
 
 
-PLAN_TRAINING = Operation(params=PlanParams, report=PlanReport, run=plan_training)
+PLAN_TRAINING = Operation(params=PlanParams, report=TrainingPlan, run=plan_training)
 
 
-def read_plan(folder: Path, inputs: dict[str, object]) -> PlanReport | None:
+def read_plan(folder: Path, inputs: dict[str, object]) -> TrainingPlan | None:
     """Return the plan that was made for a run with the same inputs; None if there is none."""
     try:
         stored = json.loads((folder / PLAN).read_text(encoding="utf-8"))
         if stored["inputs"] == json.loads(json.dumps(inputs)):
-            return PlanReport.model_validate(stored["report"])
+            return TrainingPlan.model_validate(stored["report"])
     except (OSError, ValueError, KeyError, TypeError, ValidationError):
         return None
     return None
