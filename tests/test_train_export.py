@@ -50,7 +50,7 @@ from pipelines.training.exporting.turns import read_turns, render_text
 from pipelines.training.train import TrainParams, train_adapter
 from tests.test_training import ANSWERS, write_splits
 
-QUESTION, ANSWER = next(iter(ANSWERS.items()))
+QUESTION = next(iter(ANSWERS))
 TINY: dict[str, Any] = {
     "vocab_size": 500,
     "hidden_size": 64,
@@ -221,8 +221,8 @@ def test_an_adapter_that_moved_weights_of_its_base_is_refused(tiny_base: Path, t
 
 
 def test_weights_that_merging_would_lose_are_refused(tiny_base: Path, tmp_path: Path) -> None:
-    """An adapter that also holds a trained head is not half merged."""
-    save_adapter(tmp_path, tiny_base, peft.LoraConfig(r=4, modules_to_save=["lm_head"]))
+    """An adapter that also holds a trained norm is not half merged."""
+    save_adapter(tmp_path, tiny_base, peft.LoraConfig(r=4, modules_to_save=["norm"]))
     with pytest.raises(DataError, match="more than LoRA"):
         read_changes(tmp_path)
 
@@ -625,11 +625,11 @@ def test_without_held_out_conversations_nothing_is_claimed(tiny: ExportParams, c
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Context:
-    """A workspace whose adapter has learnt a few answers by heart."""
+    """A workspace whose adapter has begun to learn a few answers."""
     context = open_context(tmp_path_factory.mktemp("trained"), confirm=lambda plan: True)
     context.workspace.make()
     write_splits(context, "small")
-    params = TrainParams(dataset="small", rank=4, epochs=8, learning_rate=2e-3, patience=99)
+    params = TrainParams(dataset="small", rank=4, epochs=2, learning_rate=4e-3)
     train_adapter(params, context)
     scores = {"metric": "quote_f1", "n": 7, "base": 0.2, "few_shot": 0.3, "tuned": 0.5, "verdict": "better"}
     scores["difference"] = {"low": 0.1, "high": 0.4}
@@ -651,7 +651,7 @@ def exported(trained: Context) -> dict[str, ExportedFormat]:
 def test_eight_bits_answer_as_the_trained_model(
     exported: dict[str, ExportedFormat], trained: Context, base_folder: Path
 ) -> None:
-    """Q8_0 is within two percent of the merged model, whose answers are those that were learnt."""
+    """Q8_0 is within two percent of the merged model, and far from the untrained one."""
     done = exported["gguf-q8_0"]
     assert done.difference_percent is not None
     assert abs(done.difference_percent) < 2.0
@@ -664,7 +664,7 @@ def test_eight_bits_answer_as_the_trained_model(
     untrained = mean_loss(load_precise(base_folder), tokenizer, answers)
     assert untrained is not None
     assert done.loss is not None
-    assert done.loss < untrained / 2
+    assert done.loss < untrained - 0.5
 
 
 def test_the_card_tells_how_it_was_made(exported: dict[str, ExportedFormat]) -> None:
@@ -673,7 +673,7 @@ def test_the_card_tells_how_it_was_made(exported: dict[str, ExportedFormat]) -> 
     for card in cards.values():
         assert DEFAULT_BASE_MODEL in card
         assert "Apache-2.0" in card
-        assert "| learning_rate | 0.002 |" in card
+        assert "| learning_rate | 0.004 |" in card
         assert "On 7 held-out questions, by quote_f1: base 0.2" in card
     assert "llama-server --jinja -m small-q8_0.gguf" in cards["gguf-q8_0"]
     assert "--lora small-adapter.gguf" in cards["gguf-adapter"]
@@ -709,13 +709,16 @@ def test_llama_cpp_answers_the_same(
         )
         return json.load(urllib.request.urlopen(request))
 
-    messages = [{"role": "user", "content": QUESTION}]
-    lora = [{"id": 0, "scale": 1.0}] if kind == "gguf-adapter" else []
-    reply = post("/v1/chat/completions", messages=messages, max_tokens=12, temperature=0, lora=lora)
-    theirs = reply["choices"][0]["message"]["content"]
+    def answer(scale: float) -> str:
+        lora = [{"id": 0, "scale": scale}] if kind == "gguf-adapter" else []
+        messages = [{"role": "user", "content": QUESTION}]
+        reply = post("/v1/chat/completions", messages=messages, max_tokens=12, temperature=0, lora=lora)
+        return str(reply["choices"][0]["message"]["content"])
+
     engine = LocalEngine(base_folder, name="base", adapter=trained.workspace.adapter("small"))
     ours = "".join(engine.stream(say(QUESTION), Sampling(max_tokens=12)))
-    assert theirs[:12] == ours[:12] == ANSWER[:12]
+    assert answer(1.0)[:12] == ours[:12]
+    assert kind == "gguf-q8_0" or answer(0.0) != answer(1.0)
     if kind == "gguf-q8_0":
         for conversation in CONVERSATIONS[:3]:
             text = render_text(engine.tokenizer, conversation, open_answer=True)
