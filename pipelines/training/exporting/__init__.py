@@ -1,0 +1,1 @@
+"""A trained adapter in the forms that other programs run, each compared with the original."""
