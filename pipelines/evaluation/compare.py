@@ -67,7 +67,7 @@ class Comparison:
             other_only=other_only,
             both=pairs.count((True, True)),
             neither=pairs.count((False, False)),
-            p_value=round(mcnemar_p(tuned_only, other_only), 6),
+            p_value=float(f"{mcnemar_p(tuned_only, other_only):.3g}"),
         )
 
 

@@ -19,7 +19,6 @@ from pipelines.dataset.recipes.replies import Comparison
 from pipelines.errors import ApprovalRequired, SettingsError
 from pipelines.evaluation.report import ArmName, JudgedPairs, JudgedQuestion
 from pipelines.evaluation.scores import metric_of
-from pipelines.models.budget import Budget
 from pipelines.models.teacher import Request
 from pipelines.operation import Context, Plan
 from pipelines.prompting import inside
@@ -27,7 +26,6 @@ from pipelines.records import Example
 from prompts import load_prompt
 
 _PROMPT = load_prompt("compare_arms")
-_TRIES = 2  # calls that one order may take at most, corrections included
 _TAGS = ("asked", "good_answer", "answer_A", "answer_B")
 
 Winner = Literal["tuned", "other", "tie", "flip", "unread"]
@@ -71,8 +69,7 @@ def judge_arms(
     if chosen and not context.confirm(plan):
         raise ApprovalRequired("judging was not approved, so nothing was sent", hint="Agree when asked.")
     requests = [request for pair in chosen for request in _requests(*pair, against)]
-    budget = Budget(max_calls=_TRIES * len(requests) + 1)
-    replies = [reply.record for reply in teacher.ask(requests, dataset=context.workspace.root.name, budget=budget)]
+    replies = [reply.record for reply in teacher.ask(requests)]
     verdicts = [record.better if isinstance(record, Comparison) else "" for record in replies]
     counts = Counter(_winner(first, second) for first, second in zip(verdicts[::2], verdicts[1::2]))
     return JudgedPairs(

@@ -11,14 +11,21 @@ from pipelines.text import words
 
 # A run of so many words hardly comes about twice by chance; a Chinese character is half a word or less.
 RUN_WORDS: dict[Language, int] = {"en": 8, "zh": 16}
-_MOST_RECORDS = 32
+_MOST_RECORDS = 24
 
 Run = tuple[str, ...]
 
 
 def draw_records(train: Sequence[Example]) -> list[Example]:
-    """Return training records to measure the loss on; the same ones every time."""
-    return sorted(train, key=lambda example: content_id("memorised", example.id))[:_MOST_RECORDS]
+    """Return training records to measure the loss on; the same ones every time.
+
+    Those that share their passages are drawn together: what they share is computed once.
+    """
+
+    def key(example: Example) -> tuple[str, str]:
+        return content_id("memorised", *(example.chunks or (example.id,))), example.id
+
+    return sorted(train, key=key)[:_MOST_RECORDS]
 
 
 def count_echoes(answers: Sequence[str], test: Sequence[Example], train: Iterable[Example]) -> tuple[int, float]:
