@@ -60,7 +60,10 @@ def read_training(folder: Path) -> dict[str, list[tuple[str, str]]]:
     try:
         stored = json.loads((folder / _TRAINING).read_text(encoding="utf-8"))
         parts = {"parameters": stored["inputs"]["params"], "results": stored["report"]}
-        return {title: [(name, _shown(value)) for name, value in part.items()] for title, part in parts.items()}
+        return {
+            title: [(name, _shown(value)) for name, value in part.items() if name != "path"]
+            for title, part in parts.items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 

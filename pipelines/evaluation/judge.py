@@ -53,14 +53,7 @@ def judge_arms(
             "judging needs a remote teacher: the embedded one cannot compare answers",
             hint="Set ASSISTANT_TEACHER_URL and ASSISTANT_TEACHER_MODEL, or leave --judge away.",
         )
-    chosen = [
-        (example, question)
-        for example, question in zip(test, questions, strict=True)
-        if metric_of(example) in ("rouge_l", "quote_f1") and question.answers["tuned"] != question.answers[against]
-    ]
-    # Free text first: what can be compared by its words needs a judge least.
-    chosen.sort(key=lambda pair: metric_of(pair[0]) == "quote_f1")
-    chosen = chosen[:most]
+    chosen = _choose(test, questions, against)[:most]
     plan = Plan(
         title=f"Have {teacher.name} compare {len(chosen)} pairs of answers",
         steps=("questions, passages and answers are sent to the teacher, personal data masked",),
@@ -83,6 +76,18 @@ def judge_arms(
         unread=counts["unread"],
         bias=_bias(teacher.name, [example for example, _question in chosen]),
     )
+
+
+def _choose(
+    test: Sequence[Example], questions: Sequence[JudgedQuestion], against: ArmName
+) -> list[tuple[Example, JudgedQuestion]]:
+    """Return what can be compared, free text first: what has a quote to compare needs a judge least."""
+    chosen = [
+        (example, question)
+        for example, question in zip(test, questions, strict=True)
+        if metric_of(example) in ("rouge_l", "quote_f1") and question.answers["tuned"] != question.answers[against]
+    ]
+    return sorted(chosen, key=lambda pair: metric_of(pair[0]) == "quote_f1")
 
 
 def _requests(example: Example, question: JudgedQuestion, against: ArmName) -> Iterator[Request]:
