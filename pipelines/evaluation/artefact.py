@@ -14,7 +14,7 @@ from pipelines.models.cached import CachedEngine
 from pipelines.models.convert import convert_gguf
 from pipelines.models.engine import Engine
 from pipelines.models.ledger import Ledger
-from pipelines.models.local import LocalEngine
+from pipelines.models.local import open_engine
 
 _HINT = "Give the folder of a merged model, or a .gguf file."
 
@@ -46,4 +46,4 @@ def opened_artefact(path: Path, ledger: Ledger) -> Iterator[Engine]:
         if path.is_file():
             folder = Path(scratch) / "model"
             convert_gguf(path, folder)
-        yield CachedEngine(LocalEngine(folder, name=name), ledger)
+        yield CachedEngine(open_engine(folder, name=name), ledger)

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from pipelines.evaluation.report import Forgetting, GeneralLoss
-from pipelines.models.local import LocalEngine
+from pipelines.models.local import LocalEngine, open_engine
 from pipelines.models.packing import collate, pack_examples, supervised_logits
 from pipelines.models.render import Rendered, encode_text, end_token, render_example
 from pipelines.records import Language, Message, Record
@@ -81,7 +81,7 @@ def measure_forgetting(
 
 def open_pair(folder: Path, adapter: Path, *, name: str) -> tuple[LocalEngine, LocalEngine]:
     """Return a base model and what an adapter makes of it, each with weights of its own."""
-    return LocalEngine(folder, name=name), LocalEngine(folder, name=name, adapter=adapter)
+    return open_engine(folder, name=name), open_engine(folder, name=name, adapter=adapter)
 
 
 def _render(tokenizer: PreTrainedTokenizerFast, text: GeneralText) -> Rendered:
