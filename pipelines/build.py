@@ -23,7 +23,8 @@ from pipelines.dataset.generate import (
 )
 from pipelines.dataset.spending import Calls, SpendingParams, check_local
 from pipelines.errors import SettingsError
-from pipelines.evaluation.evaluate import EvaluateParams, Interval, Verdict, evaluate_adapter
+from pipelines.evaluation.evaluate import EvaluateParams, evaluate_adapter
+from pipelines.evaluation.report import Interval, Verdict
 from pipelines.knowledge.add import AddDocumentsParams, AddDocumentsReport, FailedDocument, add_documents
 from pipelines.models.budget import Budget
 from pipelines.models.catalog import DEFAULT_BASE_MODEL

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.chatbot.ask import AskReport
+from pipelines.evaluation.report import ARM_TITLES
 from pipelines.records import Quote
 from pipelines.text import clean_text, fold_space
 
@@ -55,22 +56,24 @@ def _answer(report: BaseModel, say: Say) -> Iterable[RenderableType]:
 def _evaluation(report: BaseModel, say: Say) -> Iterable[RenderableType]:
     del say
     values = report.model_dump()
-    names = {
-        "base": "base",
-        "few_shot": "base with examples",
-        "tuned": "tuned",
-        "closest": "the closest sentence, no model",
-    }
     table = Table(title=f"{values['n']} answerable and {values['n_unanswerable']} unanswerable held-out questions")
     table.add_column("")
-    for column in ("quote F1", "exact match", "correct refusals", "wrong refusals", "loss"):
+    metric = "quote F1" if values["metric"] == "quote_f1" else "score"
+    for column in (metric, "exact match", "correct refusals", "wrong refusals", "loss"):
         table.add_column(column, justify="right")
     for arm, scores in values["arms"].items():
-        keys = ("quote_f1", "exact_match", "correct_refusals", "wrong_refusals", "loss")
-        table.add_row(names[arm], *("" if scores[key] is None else f"{scores[key]:.3f}" for key in keys))
+        keys = ("score", "exact_match", "correct_refusals", "wrong_refusals", "loss")
+        table.add_row(ARM_TITLES.get(arm, arm), *("" if scores[key] is None else f"{scores[key]:.3f}" for key in keys))
     yield table
     low, high = values["difference"]["low"], values["difference"]["high"]
     yield Text(f"{values['summary']} 95% interval of the difference: {low:+.3f} to {high:+.3f}.", style="bold")
+    pairs = values["mcnemar"]
+    yield Text(
+        f"Right where the other is wrong: {pairs['tuned_only']}; wrong where the other is right: "
+        f"{pairs['other_only']} (exact McNemar test, p = {pairs['p_value']:.3g})."
+    )
+    if values["page"]:
+        yield Text(f"The whole report: {values['page']}", style="dim")
 
 
 def _build(report: BaseModel, say: Say) -> Iterable[RenderableType]:
