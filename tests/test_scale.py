@@ -117,6 +117,7 @@ def configure(base: Path, data: Path, output: Path, **changed: object) -> RunCon
         "evaluations_per_epoch": 1,
         "dtype": "float32",
         "device": "cpu",
+        "threads": 1,
     }
     return RunConfig.model_validate({**told, **changed})
 
@@ -176,7 +177,7 @@ def test_both_engines_learn_the_same(alone: tuple[RunConfig, RunResult], tmp_pat
 
 def test_both_engines_learn_the_same_by_qlora(smollm: Path, data: Path, tmp_path: Path) -> None:
     """NF4, in the number type that is fast here, with the embedded model: 1% apart at most."""
-    changed = {"method": "qlora", "dtype": "auto", "learning_rate": 1e-3, "epochs": 2}
+    changed = {"method": "qlora", "dtype": "auto", "learning_rate": 3e-3, "epochs": 1}
     config = configure(smollm, data, tmp_path / "trl", **changed)
     result = train(config)
     model = load_quantized(smollm)

@@ -72,6 +72,7 @@ class RunConfig(BaseModel):
     seed: int = 0
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("auto", description="Number type to compute in.")
     device: Literal["auto", "cpu"] = Field("auto", description="A GPU where there is one, or the CPU in any case.")
+    threads: int = Field(0, ge=0, description="On a CPU, of all processes here together; 0 takes all cores.")
 
     @property
     def scale(self) -> int:
@@ -80,7 +81,7 @@ class RunConfig(BaseModel):
 
     def key(self) -> str:
         """Return a hash of what decides the result; a checkpoint fits if it has the same."""
-        told = self.model_dump_json(exclude={"output", "micro_batch_size", "device"})
+        told = self.model_dump_json(exclude={"output", "micro_batch_size", "device", "threads"})
         digest = hashlib.sha256(told.encode())
         for path in (self.train, self.validation):
             digest.update(hashlib.sha256(_read(path)).digest())

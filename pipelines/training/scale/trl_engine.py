@@ -60,7 +60,7 @@ def train(config: RunConfig) -> RunResult:
     machine = Machine.of(config)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if machine.is_cpu:
-        prepare_torch(threads=max(1, len(os.sched_getaffinity(0)) // world))
+        prepare_torch(threads=max(1, (config.threads or len(os.sched_getaffinity(0))) // world))
     rows, left_out = _rows(config, config.train)
     validation, _ = _rows(config, config.validation)
     checkpoints = config.output / f"{_CHECKPOINTS}{config.key()}"
