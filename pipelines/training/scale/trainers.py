@@ -27,6 +27,8 @@ Step = tuple[Tensor, Tensor, Tensor]
 class _OurSchedule(Trainer):  # type: ignore[misc]
     """Order of the examples, learning rate and validation loss as in `training/loop.py`."""
 
+    lr_scheduler: LambdaLR | None
+
     def __init__(self, *, order: EpochOrder, **options: Any) -> None:  # noqa: ANN401 - the trainer's own
         self._order = order
         super().__init__(compute_metrics=_validation_loss, **options)
@@ -35,12 +37,11 @@ class _OurSchedule(Trainer):  # type: ignore[misc]
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
     ) -> torch.optim.lr_scheduler.LRScheduler:
         """Return warm-up and cosine; made here, since FSDP and DeepSpeed refuse `optimizers=`."""
-        scheduler: LambdaLR | None = self.lr_scheduler
-        if scheduler is None:
+        if self.lr_scheduler is None:
             share = partial(rate_share, steps=num_training_steps)
-            scheduler = self.lr_scheduler = LambdaLR(optimizer or self.optimizer, share)
+            self.lr_scheduler = LambdaLR(optimizer or self.optimizer, share)
             self._created_lr_scheduler = True
-        return scheduler
+        return self.lr_scheduler
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> EpochOrder:
         del train_dataset
