@@ -56,7 +56,6 @@ def train(config: RunConfig) -> RunResult:
         SettingsError: The model is not usable, or the batch cannot be shared between the processes.
         TrainingError: The loss is no longer a number, or a file cannot be written.
     """
-    started = time.monotonic()
     machine = Machine.of(config)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if machine.is_cpu:
@@ -65,27 +64,15 @@ def train(config: RunConfig) -> RunResult:
     validation, _ = _rows(config, config.validation)
     checkpoints = config.output / f"{_CHECKPOINTS}{config.key()}"
     trainer = _trainer(config, machine, rows=rows, validation=validation, folder=checkpoints)
-    keep_masters(trainer.model)
+    if not trainer.is_deepspeed_enabled:  # it keeps masters of its own
+        keep_masters(trainer.model)
     log = _Log(config.output, is_first=trainer.is_world_process_zero())
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(log)
     checkpoint = last_checkpoint(checkpoints)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     _save(trainer, config, machine)
-    result = RunResult(
-        steps=trainer.state.global_step,
-        examples=len(rows),
-        left_out=left_out,
-        world_size=trainer.args.world_size,
-        strategy=trainer.accelerator.distributed_type.value,
-        best_validation_loss=float(trainer.state.best_metric),
-        best_step=int(trainer.state.best_global_step),
-        final_validation_loss=log.validation_loss,
-        resumed_from_step=log.first_step,
-        tokens_per_second=round(log.tokens / log.seconds, 1),
-        peak_memory_mb=_peak_mb(machine),
-        seconds=round(time.monotonic() - started, 1),
-    )
+    result = _result(trainer, log, machine, examples=len(rows), left_out=left_out)
     if trainer.is_world_process_zero():
         (config.output / RESULT).write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -109,13 +96,7 @@ def training_arguments(config: RunConfig, machine: Machine, *, examples: int, fo
     per_epoch = math.ceil(examples / config.batch_size)
     every = max(1, per_epoch // config.evaluations_per_epoch)
     micro, accumulated = _share(config)
-    is_dpo = config.objective == "dpo"
-    own: dict[str, Any] = (
-        {"beta": config.beta, "precompute_ref_log_probs": True}
-        if is_dpo
-        else {"dataset_kwargs": {"skip_prepare_dataset": True}}
-    )
-    return (DPOConfig if is_dpo else SFTConfig)(
+    return (DPOConfig if config.objective == "dpo" else SFTConfig)(
         output_dir=str(folder),
         use_cpu=machine.is_cpu,
         bf16=machine.dtype is torch.bfloat16,
@@ -126,7 +107,7 @@ def training_arguments(config: RunConfig, machine: Machine, *, examples: int, fo
         max_steps=config.max_steps or max(1, round(config.epochs * per_epoch)),
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=accumulated,
-        per_device_eval_batch_size=1 if is_dpo or machine.is_cpu else micro,
+        per_device_eval_batch_size=micro if config.objective == "sft" else 1,
         optim="adamw_torch",
         learning_rate=config.learning_rate,
         adam_beta1=schedule.BETAS[0],
@@ -148,10 +129,17 @@ def training_arguments(config: RunConfig, machine: Machine, *, examples: int, fo
         dataloader_pin_memory=not machine.is_cpu,
         disable_tqdm=True,
         report_to="none",
-        push_to_hub=False,
         seed=config.seed,
-        **own,
+        **_objective_arguments(config),
     )
+
+
+def _objective_arguments(config: RunConfig) -> dict[str, Any]:
+    if config.objective == "sft":
+        return {"dataset_kwargs": {"skip_prepare_dataset": True}}
+    # TRL stores the reference's losses where only the process that computed them looks.
+    is_alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    return {"beta": config.beta, "precompute_ref_log_probs": is_alone}
 
 
 def _trainer(config: RunConfig, machine: Machine, *, rows: list[Row], validation: list[Row], folder: Path) -> Trained:
@@ -237,6 +225,23 @@ def _save(trainer: Trained, config: RunConfig, machine: Machine) -> None:
             f"the weights cannot be written to {config.output}: {error}",
             hint="Free some disk space and run the same command again.",
         ) from error
+
+
+def _result(trainer: Trained, log: _Log, machine: Machine, *, examples: int, left_out: int) -> RunResult:
+    return RunResult(
+        steps=trainer.state.global_step,
+        examples=examples,
+        left_out=left_out,
+        world_size=trainer.args.world_size,
+        strategy=trainer.accelerator.distributed_type.value,
+        best_validation_loss=float(trainer.state.best_metric),
+        best_step=int(trainer.state.best_global_step),
+        final_validation_loss=log.validation_loss,
+        resumed_from_step=log.first_step,
+        tokens_per_second=round(log.tokens / log.seconds, 1),
+        peak_memory_mb=_peak_mb(machine),
+        seconds=round(log.seconds, 1),
+    )
 
 
 def _peak_mb(machine: Machine) -> int:
