@@ -1,0 +1,379 @@
+"""QLoRA on the CPU: our loop against TRL's trainer, with its defaults and with its best settings.
+
+Every variant trains in a process of its own on the same rows, in batches of eight examples, for
+the same number of epochs, at the same learning rates. A token per second is a token of a row, not
+padding, and counted once for every row that has it, whatever a trainer really computes: so equal
+figures mean equal time. The clock runs from a loaded model to the end of training. Validation
+loss is computed afterwards by one function for all, in nats per answer token.
+
+The share of the processor's peak takes 4 operations for each weight of the backbone's linear
+layers and each token: two forward, two for the gradient of the input; a frozen weight needs no
+gradient of its own. The adapter, attention and head are not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, Trainer
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+from benchmarks.measure import Row, peak_mb
+from benchmarks.training_rows import separate_rows, shared_rows
+from pipelines.models.catalog import DEFAULT_BASE_MODEL
+from pipelines.models.hardware import fast_dtype, prepare_torch
+from pipelines.models.local import load_tokenizer
+from pipelines.models.packing import pack_examples
+from pipelines.models.render import Rendered
+from pipelines.operation import open_context
+from pipelines.training.loop import Run, Schedule
+from pipelines.training.quantize import add_adapter, dequantize_once, keep_gradients, load_quantized
+from pipelines.training.scale.contract import SupervisedRow, read_rows, write_rows
+from pipelines.training.scale.schedule import BETAS, rate_share
+
+_TRAIN, _VALIDATION, _PAIRS, _BATCH, _RANK, _RATE, _LONGEST = 32, 16, 16, 8, 16, 5e-4, 1024
+_DTYPES = ("bfloat16", "float32")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What one variant came to."""
+
+    tokens_per_second: float
+    steps: int
+    validation_loss: float
+    peak_mb: int
+
+    def figure(self) -> str:
+        """Return it as a cell of the table."""
+        return f"{self.tokens_per_second:.0f} tokens/s, {self.steps} steps, validation loss {self.validation_loss:.3f}"
+
+
+# To be called as a variant is: (base, folder with rows) -> Measured. None until there is a loop for preferences
+# in `pipelines/training/objectives`; set it there, and `dpo_rows` compares.
+OUR_DPO: Callable[[Path, Path], Measured] | None = None
+
+
+def measure(*, examples: int = _TRAIN) -> list[Row]:
+    """Train on both kinds of rows in every way."""
+    table: list[Row] = []
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        base = _base(root)
+        best = ""
+        for kind, rows in (("that share nothing", separate_rows(base)), ("that share passages", shared_rows(base))):
+            folder = root / kind.replace(" ", "-")
+            _write(folder, rows, examples=examples)
+            best = best or _best_candidate(base, folder)
+            table += _compare(base, folder, kind=kind, best=best)
+    return table
+
+
+def dpo_rows(*, pairs: int = _PAIRS) -> list[Row]:
+    """Train on preference pairs by DPOTrainer, and by our loop if there is one."""
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        base = _base(root)
+        _write(root / "pairs", separate_rows(base), examples=pairs)
+        default, best = (_measured(f"dpo-{each}", base, root / "pairs") for each in ("default", "best"))
+        ours = _measured("dpo-ours", base, root / "pairs") if OUR_DPO else None
+    what = f"DPO, {pairs} pairs"
+    told = f"DPOTrainer: {default.figure()}"
+    best_told = f"DPOTrainer, reference precomputed, no checkpointing: {best.figure()}"
+    if ours is None:
+        ratio = best.tokens_per_second / default.tokens_per_second
+        return [Row(what=what, figure=best_told, against=told, ratio=ratio, peak_mb=best.peak_mb)]
+    return [
+        Row(
+            what=what,
+            figure=ours.figure(),
+            against=against,
+            ratio=ours.tokens_per_second / other.tokens_per_second,
+            peak_mb=ours.peak_mb,
+        )
+        for other, against in ((default, told), (best, best_told))
+    ]
+
+
+def _compare(base: Path, folder: Path, *, kind: str, best: str) -> list[Row]:
+    """Return our loop against TRL's defaults, its best settings, and the processor's peak."""
+    rows = _rows(folder / "train.jsonl")
+    ours = _measured("ours", base, folder)
+    what = f"QLoRA, {len(rows)} examples of {sum(row.tokens for row in rows) // len(rows)} tokens {kind}"
+    table = []
+    for variant, told in (("default", "its defaults"), (best, best.replace("-", ", "))):
+        theirs = _measured(variant, base, folder)
+        table.append(
+            Row(
+                what=what,
+                figure=ours.figure(),
+                against=f"SFTTrainer, {told}: {theirs.figure()}, {theirs.peak_mb} MB",
+                ratio=ours.tokens_per_second / theirs.tokens_per_second,
+                peak_mb=ours.peak_mb,
+            )
+        )
+    peak = _peak_gflops()
+    reached = 4 * _backbone_weights(base) * ours.tokens_per_second / 1e9
+    figure = f"{reached:.0f} GFLOP/s at 4 operations a weight and token"
+    name = str(fast_dtype()).removeprefix("torch.")
+    against = f"a {name} matrix product: {peak:.0f} GFLOP/s"
+    table.append(Row(what=what, figure=figure, against=against, ratio=reached / peak))
+    return table
+
+
+def _best_candidate(base: Path, folder: Path) -> str:
+    """Return the settings of SFTTrainer that are quickest here, tried on one batch."""
+    trial = folder.parent / "trial"
+    _write(trial, _rows(folder / "train.jsonl"), examples=_BATCH)
+    grouped = {each: _measured(f"{each}-grouped", base, trial).tokens_per_second for each in _DTYPES}
+    dtype = max(grouped, key=lambda each: grouped[each])
+    packed = _measured(f"{dtype}-packed", base, trial).tokens_per_second
+    return f"{dtype}-{'packed' if packed > grouped[dtype] else 'grouped'}"
+
+
+def _measured(variant: str, base: Path, folder: Path) -> Measured:
+    """Run a variant in a process of its own, silent because `open_context` has silenced this one."""
+    command = [sys.executable, "-m", "benchmarks.training_trl", "--variant", variant, str(base), str(folder)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    if finished.returncode:
+        raise RuntimeError(f"{variant} failed:\n{finished.stderr}")
+    return Measured(**json.loads(finished.stdout.splitlines()[-1]))
+
+
+def _run_variant(variant: str, base: Path, folder: Path) -> Measured:
+    """Be the process of a variant."""
+    prepare_torch()
+    if variant == "ours":
+        return _ours(base, folder)
+    if variant == "dpo-ours" and OUR_DPO is not None:
+        return OUR_DPO(base, folder)
+    if variant.startswith("dpo-"):
+        return _dpo(base, folder, is_best=variant == "dpo-best")
+    return _sft(base, folder, variant)
+
+
+def _ours(base: Path, folder: Path) -> Measured:
+    rows = _rows(folder / "train.jsonl")
+    model = load_quantized(base)
+    started = time.perf_counter()
+    dequantize_once(model)
+    student = add_adapter(model, rank=_RANK, seed=0)
+    packs = pack_examples(
+        [Rendered(prompt=tuple(row.prompt), answer=tuple(row.answer)) for row in rows], max_tokens=1536
+    )
+    schedule = Schedule(epochs=1, learning_rate=_RATE, batch_size=_BATCH, evaluations_per_epoch=1, patience=9, seed=0)
+    run = Run(student, train=packs, validation=packs[:1], schedule=schedule, folder=folder, key="bench")
+    outcome = run.train(lambda step: None)
+    return _finish(started, student, folder, steps=outcome.steps, tokens=sum(row.tokens for row in rows))
+
+
+def _sft(base: Path, folder: Path, variant: str) -> Measured:
+    """Train by SFTTrainer: `default`, or DTYPE-LAYOUT."""
+    rows = _rows(folder / "train.jsonl")
+    mean = sum(row.tokens for row in rows) / len(rows)
+    dtype = torch.float32 if variant.startswith("float32") else torch.bfloat16
+    options: dict[str, Any] = {}
+    if variant != "default":
+        options = {"activation_checkpointing": False, "bf16": dtype is torch.bfloat16}
+    if variant.endswith("grouped"):
+        options["train_sampling_strategy"] = "group_by_length"
+    batch = _BATCH
+    if variant.endswith("packed"):
+        options |= {"packing": True, "max_length": _LONGEST}
+        batch = max(1, round(_BATCH * mean / _LONGEST))  # sequences that hold a batch of examples
+    columns = {
+        "input_ids": [row.prompt + row.answer for row in rows],
+        "labels": [[-100] * len(row.prompt) + row.answer for row in rows],
+    }
+    model = _quantized(base, dtype=dtype)
+    started = time.perf_counter()
+    trainer = _Answers(
+        model,
+        args=SFTConfig(**_common(folder, batch=batch), **options),
+        train_dataset=Dataset.from_dict(columns),
+        processing_class=load_tokenizer(base),
+        peft_config=_lora(),
+    )
+    trainer.train()
+    steps = trainer.state.global_step
+    return _finish(started, trainer.model, folder, steps=steps, tokens=sum(row.tokens for row in rows))
+
+
+class _Scheduled(Trainer):  # type: ignore[misc]
+    """A trainer with our learning rates: TRL's warm-up would begin a run of four steps at zero."""
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LambdaLR:
+        if self.lr_scheduler is None:
+            self.lr_scheduler = LambdaLR(optimizer or self.optimizer, partial(rate_share, steps=num_training_steps))
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+
+class _Answers(_Scheduled, SFTTrainer):  # type: ignore[misc]
+    """SFTTrainer as it is, but for the learning rates."""
+
+
+class _Pairs(_Scheduled, DPOTrainer):  # type: ignore[misc]
+    """DPOTrainer over pairs that are tokens already, which it has no setting for."""
+
+    def _prepare_dataset(self, dataset: Dataset, *_: object, **__: object) -> Dataset:
+        return dataset
+
+
+def _dpo(base: Path, folder: Path, *, is_best: bool) -> Measured:
+    """Train by DPOTrainer; the rejected answer is the next row's."""
+    rows = _rows(folder / "train.jsonl")
+    rejected = [row.answer for row in rows[1:] + rows[:1]]
+    columns = {
+        "prompt_ids": [row.prompt for row in rows],
+        "chosen_ids": [row.answer for row in rows],
+        "rejected_ids": rejected,
+    }
+    dtype = fast_dtype() if is_best else torch.bfloat16
+    options: dict[str, Any] = {}
+    if is_best:
+        options = {
+            "activation_checkpointing": False,
+            "precompute_ref_log_probs": True,
+            "bf16": dtype is torch.bfloat16,
+        }
+    model = _quantized(base, dtype=dtype)
+    started = time.perf_counter()
+    trainer = _Pairs(
+        model,
+        args=DPOConfig(**_common(folder, batch=_BATCH), **options),
+        train_dataset=Dataset.from_dict(columns),
+        processing_class=load_tokenizer(base),
+        peft_config=_lora(),
+    )
+    trainer.train()
+    tokens = sum(row.tokens + len(row.prompt) + len(other) for row, other in zip(rows, rejected, strict=True))
+    return _finish(started, trainer.model, folder, steps=trainer.state.global_step, tokens=tokens)
+
+
+def _common(folder: Path, *, batch: int) -> dict[str, Any]:
+    """Return what decides the result, as ours, and what it takes to run on a CPU; all else is TRL's default."""
+    return {
+        "output_dir": str(folder / "trainer"),
+        "use_cpu": True,
+        "per_device_train_batch_size": batch,
+        "num_train_epochs": 1,
+        "learning_rate": _RATE,
+        "adam_beta2": BETAS[1],
+        "save_strategy": "no",
+        "report_to": "none",
+        "seed": 0,
+    }
+
+
+def _quantized(base: Path, *, dtype: torch.dtype) -> PreTrainedModel:
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    model = AutoModelForCausalLM.from_pretrained(
+        base, dtype=dtype, quantization_config=quantization, local_files_only=True
+    )
+    keep_gradients(model)
+    return model
+
+
+def _lora() -> LoraConfig:
+    return LoraConfig(r=_RANK, lora_alpha=2 * _RANK, target_modules="all-linear", task_type="CAUSAL_LM")
+
+
+def _finish(started: float, student: torch.nn.Module, folder: Path, *, steps: int, tokens: int) -> Measured:
+    seconds = time.perf_counter() - started
+    peak = peak_mb()  # before validation, which is ours
+    return Measured(
+        tokens_per_second=tokens / seconds,
+        steps=steps,
+        validation_loss=_validation_loss(student, _rows(folder / "validation.jsonl")),
+        peak_mb=peak,
+    )
+
+
+@torch.no_grad()
+def _validation_loss(student: torch.nn.Module, rows: list[SupervisedRow]) -> float:
+    """Return the mean loss of the answers' tokens, by a plain forward pass a row."""
+    base: PreTrainedModel = student.get_base_model()  # type: ignore[operator]
+    base.activation_checkpointing_disable()
+    nats = tokens = 0.0
+    for row in rows:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast_dtype() is torch.bfloat16):
+            logits = base(input_ids=torch.tensor([row.prompt + row.answer]), use_cache=False).logits[0]
+        predicted = logits[len(row.prompt) - 1 : -1].float()
+        nats += float(torch.nn.functional.cross_entropy(predicted, torch.tensor(row.answer), reduction="sum"))
+        tokens += len(row.answer)
+    return nats / tokens
+
+
+def _peak_gflops() -> float:
+    """Return the best of ten matrix products in the number type that is fast here."""
+    prepare_torch()
+    size = 2048
+    left, right = (torch.ones(size, size, dtype=fast_dtype()) for _ in range(2))
+    best = float("inf")
+    for _ in range(10):
+        started = time.perf_counter()
+        torch.mm(left, right)
+        best = min(best, time.perf_counter() - started)
+    return float(2 * size**3 / best / 1e9)
+
+
+def _backbone_weights(base: Path) -> int:
+    model = AutoModelForCausalLM.from_pretrained(base, local_files_only=True)
+    layers = model.get_decoder().modules()
+    return sum(layer.weight.numel() for layer in layers if isinstance(layer, torch.nn.Linear))
+
+
+def _base(folder: Path) -> Path:
+    return open_context(folder).models.base_folder(DEFAULT_BASE_MODEL)
+
+
+def _write(folder: Path, rows: list[SupervisedRow], *, examples: int) -> None:
+    """Write rows to train on, and others to validate with."""
+    folder.mkdir()
+    write_rows(folder / "train.jsonl", rows[:examples])
+    write_rows(folder / "validation.jsonl", rows[examples : examples + _VALIDATION] or rows[:1])
+
+
+def _rows(path: Path) -> list[SupervisedRow]:
+    return [row for row in read_rows(path, SupervisedRow) if isinstance(row, SupervisedRow)]
+
+
+def main(arguments: list[str]) -> int:
+    """Print the table; or, told a variant, run that one and print what it came to as JSON."""
+    parser = argparse.ArgumentParser(prog="benchmarks.training_trl")
+    parser.add_argument("--variant", nargs=3, metavar=("NAME", "BASE", "FOLDER"))
+    parser.add_argument("--dpo", action="store_true", help="measure preferences instead of answers")
+    parser.add_argument("--examples", type=int, help="rows or pairs to train on")
+    options = parser.parse_args(arguments)
+    if options.variant:
+        name, base, folder = options.variant
+        print(json.dumps(dataclasses.asdict(_run_variant(name, Path(base), Path(folder)))))
+        return 0
+    count = options.examples
+    rows = dpo_rows(pairs=count or _PAIRS) if options.dpo else measure(examples=count or _TRAIN)
+    print("\n".join(row.line() for row in rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""The second training engine: TRL's trainers, on one or many processes, behind one contract."""
