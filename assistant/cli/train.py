@@ -22,6 +22,10 @@ GROUP = LazyGroup(
         ),
         "watch": Entry("pipelines.training.launch:WATCH_TRAINING", "Show a training run as it goes."),
         "stop": Entry("pipelines.training.launch:STOP_TRAINING", "Stop a training run after its step; it is saved."),
+        "export": Entry(
+            "pipelines.training.exporting.export:EXPORT_ADAPTER",
+            "Write an adapter for other programs: merged, GGUF, Ollama; each is compared with the original.",
+        ),
         "list": Entry("pipelines.training.adapters:LIST_ADAPTERS", "List the adapters of the workspace."),
     },
 )

@@ -99,7 +99,7 @@ def _compare(
 ) -> Iterator[tuple[float, float, float, int]]:
     """Yield, pack by pack, the summed losses of both, the summed divergence, and the number of tokens."""
     for pack in pack_examples(rendered, max_tokens=_PACK_TOKENS):
-        batch = collate([pack], dtype=base.model.dtype)
+        batch = collate(pack)
         before, after = (
             torch.log_softmax(supervised_logits(engine.model, batch).float(), dim=-1) for engine in (base, tuned)
         )
