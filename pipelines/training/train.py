@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,7 +103,7 @@ def train_adapter(params: TrainParams, context: Context) -> TrainReport:
     }
     manifest = Manifest(path=folder / MANIFEST, inputs=inputs)
     context.check_model(params.base)
-    _check_splits(data)
+    check_splits(data)
     with locked(folder):
         finished = manifest.finished(TrainReport)
         if finished is not None and (folder / "adapter_model.safetensors").is_file():
@@ -121,26 +122,13 @@ def _train(params: TrainParams, context: Context, data: Path, folder: Path, *, k
     context.models.forget_engines()
     hardware.prepare_torch(threads=context.settings.threads)
     base_folder = context.models.base_folder(params.base)
-    tokenizer = local.load_tokenizer(base_folder)
-    train, left_out = _read_split(data / "train.jsonl", tokenizer, params.max_length)
-    validation, validation_left_out = _read_split(data / "validation.jsonl", tokenizer, params.max_length)
-    if left_out + validation_left_out:
-        context.notice(
-            f"{left_out + validation_left_out} examples of more than {params.max_length} tokens are left out"
-        )
+    material = read_material(params, context, data)
     student = _new_student(params, base_folder, folder, seed=context.seed)
     run = loop.Run(
         student,
-        train=packing.pack_examples(train, max_tokens=_PACK_TOKENS),
-        validation=packing.pack_examples(validation, max_tokens=_PACK_TOKENS),
-        schedule=loop.Schedule(
-            epochs=params.epochs,
-            learning_rate=params.learning_rate,
-            batch_size=params.batch_size,
-            evaluations_per_epoch=_EVALUATIONS_PER_EPOCH,
-            patience=params.patience,
-            seed=context.seed,
-        ),
+        train=material.train,
+        validation=material.validation,
+        schedule=new_schedule(params, seed=context.seed),
         folder=folder,
         key=key,
     )
@@ -153,14 +141,57 @@ def _train(params: TrainParams, context: Context, data: Path, folder: Path, *, k
         path=str(folder),
         base=params.base,
         steps=outcome.steps,
-        examples=len(train),
-        left_out=left_out,
+        examples=material.examples,
+        left_out=material.left_out,
         tokens_per_second=round(outcome.tokens_per_second, 1),
         peak_memory_mb=outcome.peak_memory_mb,
         best_validation_loss=round(outcome.best_validation_loss, 5),
         best_step=outcome.best_step,
         resumed_from_step=outcome.resumed_from_step,
         seconds=round(time.monotonic() - started, 1),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """The splits as a run takes them; `examples` and `left_out` count those of the training split."""
+
+    train: list[packing.Pack]
+    validation: list[packing.Pack]
+    examples: int
+    left_out: int
+
+
+def read_material(params: TrainParams, context: Context, data: Path) -> Material:
+    """Read the splits of a dataset for training.
+
+    Raises:
+        DataError: A split is malformed, or holds no example that is short enough.
+    """
+    tokenizer = local.load_tokenizer(context.models.base_folder(params.base))
+    train, left_out = _read_split(data / "train.jsonl", tokenizer, params.max_length)
+    validation, validation_left_out = _read_split(data / "validation.jsonl", tokenizer, params.max_length)
+    if left_out + validation_left_out:
+        context.notice(
+            f"{left_out + validation_left_out} examples of more than {params.max_length} tokens are left out"
+        )
+    return Material(
+        train=packing.pack_examples(train, max_tokens=_PACK_TOKENS),
+        validation=packing.pack_examples(validation, max_tokens=_PACK_TOKENS),
+        examples=len(train),
+        left_out=left_out,
+    )
+
+
+def new_schedule(params: TrainParams, *, seed: int) -> loop.Schedule:
+    """Return how a run with these parameters trains."""
+    return loop.Schedule(
+        epochs=params.epochs,
+        learning_rate=params.learning_rate,
+        batch_size=params.batch_size,
+        evaluations_per_epoch=_EVALUATIONS_PER_EPOCH,
+        patience=params.patience,
+        seed=seed,
     )
 
 
@@ -174,7 +205,12 @@ def _new_student(params: TrainParams, base_folder: Path, folder: Path, *, seed: 
     return student
 
 
-def _check_splits(data: Path) -> None:
+def check_splits(data: Path) -> None:
+    """Refuse a dataset that is not curated.
+
+    Raises:
+        DataError: A split is missing.
+    """
     for path in (data / "train.jsonl", data / "validation.jsonl"):
         if not path.is_file():
             raise DataError(
