@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -11,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, Field
 
-from pipelines.errors import DataError
+from pipelines.errors import DataError, MissingExtraError
 from pipelines.lazy import lazy_import
 from pipelines.manifest import Manifest, file_hash
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
 from pipelines.operation import Context, Operation, Plan, Positional
 from pipelines.records import Conversation, Name, read_records
+from pipelines.training.tracking import boards
 from pipelines.workspace import locked
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from pipelines.models import hardware, local, packing, render
     from pipelines.training import checkpoint, loop, quantize
+    from pipelines.training.tracking import report
 else:
     hardware = lazy_import("pipelines.models.hardware", extra="train")
     local = lazy_import("pipelines.models.local", extra="train")
@@ -33,6 +36,7 @@ else:
     checkpoint = lazy_import("pipelines.training.checkpoint", extra="train")
     loop = lazy_import("pipelines.training.loop", extra="train")
     quantize = lazy_import("pipelines.training.quantize", extra="train")
+    report = lazy_import("pipelines.training.tracking.report", extra="track")
 
 MANIFEST = "manifest.json"
 # Examples of about 330 tokens, packed by passages, that two cores get through in a second.
@@ -109,9 +113,9 @@ def train_adapter(params: TrainParams, context: Context) -> TrainReport:
         if finished is not None and (folder / "adapter_model.safetensors").is_file():
             context.notice(f"the adapter {params.adapter_name} is already trained")
             return finished
-        report = _train(params, context, data, folder, key=_key(inputs))
-        manifest.finish(report)
-    return report
+        outcome = _train(params, context, data, folder, key=_key(inputs))
+        manifest.finish(outcome)
+    return outcome
 
 
 TRAIN_ADAPTER = Operation(params=TrainParams, report=TrainReport, run=train_adapter, plan=plan_train)
@@ -134,8 +138,7 @@ def _train(params: TrainParams, context: Context, data: Path, folder: Path, *, k
     )
     if run.resumed_from_step:
         context.notice(f"training goes on from step {run.resumed_from_step}")
-    outcome = run.train(lambda step: _show(step, context))
-    run.save_adapter()
+    outcome = _train_watched(run, params, context, folder, examples=material.examples)
     return TrainReport(
         adapter=params.adapter_name,
         path=str(folder),
@@ -150,6 +153,34 @@ def _train(params: TrainParams, context: Context, data: Path, folder: Path, *, k
         resumed_from_step=outcome.resumed_from_step,
         seconds=round(time.monotonic() - started, 1),
     )
+
+
+def _train_watched(
+    run: loop.Run, params: TrainParams, context: Context, folder: Path, *, examples: int
+) -> loop.Outcome:
+    """Train to the end and keep the adapter, shown on boards meanwhile and on a page at the end."""
+    values = params.model_dump(mode="json")
+    with boards.open_trackers(
+        folder,
+        params=values,
+        resumed_from_step=run.resumed_from_step,
+        mlflow_url=context.settings.mlflow_url,
+        notice=context.notice,
+    ) as trackers:
+
+        def watch(step: loop.StepReport) -> None:
+            trackers.log(step)
+            _show(step, context)
+
+        outcome = run.train(watch)
+        run.save_adapter()
+        try:
+            shown = dataclasses.asdict(outcome) | {"examples": examples}
+            trackers.finish(report.write_page(folder, params=values, outcome=shown))
+        except (MissingExtraError, OSError) as error:  # the adapter is there; only its page is not
+            trackers.finish()
+            context.notice(f"there is no page about the run: {error}")
+    return outcome
 
 
 @dataclass(frozen=True, kw_only=True)
