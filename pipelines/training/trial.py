@@ -1,0 +1,104 @@
+"""One trial of a search: a run over a base model that stays loaded, with an adapter of its own."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from peft import PeftModel
+
+from pipelines.errors import TrainingError
+from pipelines.models.packing import answer_losses
+from pipelines.operation import Context
+from pipelines.training import checkpoint, loop, quantize
+from pipelines.training.tracking.curves import METRICS, measurements
+from pipelines.training.train import Material, TrainParams, new_schedule
+
+if TYPE_CHECKING:
+    from pipelines.training.study import Chosen
+
+
+class _OutOfTimeError(KeyboardInterrupt):
+    """Ends a run as Ctrl-C does: with a checkpoint from which it goes on."""
+
+
+class _BehindError(Exception):
+    """Ends a run whose trial is given up."""
+
+
+class Bench:
+    """Where trials run: the base model, and the splits."""
+
+    def __init__(self, base: Path, material: Material, context: Context, *, deadline: float) -> None:
+        self._model = quantize.load_quantized(base)
+        quantize.dequantize_once(self._model)
+        self._material = material
+        self._context = context
+        self._deadline = deadline
+
+    def run(self, chosen: Chosen, params: TrainParams) -> None:
+        """Train with what was chosen until the end, the deadline, or until it is behind."""
+        chosen.folder.mkdir(parents=True, exist_ok=True)
+        student = quantize.add_adapter(self._model, rank=params.rank, seed=self._context.seed)
+        try:
+            self._train(student, chosen, params)
+        except _BehindError:
+            chosen.give_up()
+        except TrainingError as error:
+            if "loss became" not in str(error):
+                raise
+            chosen.give_up(has_diverged=True)
+        except _OutOfTimeError:
+            return  # its folder keeps the checkpoint
+        finally:
+            student.unload()
+        shutil.rmtree(chosen.folder)
+
+    def _train(self, student: PeftModel, chosen: Chosen, params: TrainParams) -> None:
+        checkpoint.check_space(
+            chosen.folder, parameters=sum(each.numel() for each in student.parameters() if each.requires_grad)
+        )
+        run = loop.Run(
+            student,
+            train=self._material.train,
+            validation=self._material.validation,
+            schedule=new_schedule(params, seed=self._context.seed),
+            folder=chosen.folder,
+            key=chosen.key,
+        )
+        earlier = measurements(chosen.folder / METRICS)  # those up to the checkpoint
+        chosen.skip_validations(sum("validation_loss" in values for _step, values in earlier))
+        started = time.monotonic()
+
+        def watch(step: loop.StepReport) -> None:
+            self._context.progress("training", step.step, step.steps, **_detail(step))
+            is_last, is_late = step.step == step.steps, time.monotonic() > self._deadline
+            if step.validation_loss is not None or is_late:
+                chosen.took(steps=step.step, seconds=chosen.seconds_before + time.monotonic() - started)
+            if step.validation_loss is not None and chosen.is_behind(step.validation_loss) and not is_last:
+                raise _BehindError
+            if is_late and not is_last:
+                raise _OutOfTimeError
+
+        outcome = run.train(watch)
+        losses = self._validation_losses(student)
+        chosen.took(steps=outcome.steps, seconds=chosen.seconds_before + time.monotonic() - started)
+        chosen.finish(outcome.best_validation_loss, losses)
+
+    @torch.no_grad()
+    def _validation_losses(self, student: PeftModel) -> list[tuple[float, int]]:
+        """Return nats and tokens of every validation example, in the order of the split."""
+        student.eval()
+        base = student.get_base_model()
+        losses = sorted(found for pack in self._material.validation for found in answer_losses(base, pack))
+        return [(nats, tokens) for _index, nats, tokens in losses]
+
+
+def _detail(step: loop.StepReport) -> dict[str, str]:
+    detail = {"loss": f"{step.loss:.3f}", "tokens/s": f"{step.tokens_per_second:.0f}"}
+    if step.validation_loss is not None:
+        detail["validation loss"] = f"{step.validation_loss:.3f}"
+    return detail
