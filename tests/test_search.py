@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from pipelines.errors import DataError
-from pipelines.models.catalog import DEFAULT_BASE_MODEL
-from pipelines.models.local import load_tokenizer
 from pipelines.operation import Context, Event, Progress, open_context
 from pipelines.training import search, trial
 from pipelines.training.search import SearchParams, SearchReport, plan_search, search_adapters
 from pipelines.training.study import Study
 from pipelines.training.train import TrainParams
 from pipelines.workspace import Workspace
+from tests.tiny_llama import make_tiny_llama, write_splits
 
 TRIALS, EPOCHS = 3, 8
 
@@ -30,52 +25,14 @@ TRIALS, EPOCHS = 3, 8
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a model that knows nothing and is quick."""
-    folder = tmp_path_factory.mktemp("tiny")
-    packaged = open_context(folder).models.base_folder(DEFAULT_BASE_MODEL)
-    tokenizer = load_tokenizer(packaged)
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    for name in ("generation_config.json", "chat_template.jinja"):
-        if (packaged / name).is_file():
-            shutil.copy(packaged / name, folder / name)
-    return folder
-
-
-def write_dataset(workspace: Workspace) -> None:
-    """Six examples to learn, four to choose by, and a test split that nobody may read."""
-    folder = workspace.dataset("tools")
-    folder.mkdir(parents=True)
-    for split, numbers in (("train", range(6)), ("validation", range(6, 10))):
-        lines = [
-            json.dumps(
-                {
-                    "messages": [
-                        {"role": "user", "content": f"Where does tool {number} hang?"},
-                        {"role": "assistant", "content": f"On hook {number}, beside the door."},
-                    ]
-                }
-            )
-            for number in numbers
-        ]
-        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (folder / "test.jsonl").write_text("secret\n", encoding="utf-8")
+    return make_tiny_llama(tmp_path_factory.mktemp("tiny"))
 
 
 def new_context(folder: Path, emit: Any = lambda event: None) -> Context:
     """A context over a workspace of its own, with the dataset in it."""
     workspace = Workspace(folder)
     if workspace.make():
-        write_dataset(workspace)
+        write_splits(workspace.dataset("tools"))
     return open_context(folder, emit=emit)
 
 
