@@ -12,7 +12,7 @@ from benchmarks.measure import HANDBOOK, Row, peak_mb
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
 from pipelines.models.engine import Sampling
 from pipelines.models.hardware import prepare_torch
-from pipelines.models.local import LocalEngine
+from pipelines.models.local import LocalEngine, open_engine
 from pipelines.operation import open_context
 
 _PROMPTS, _TOKENS = 32, 48
@@ -30,7 +30,7 @@ def measure() -> list[Row]:
     text = (HANDBOOK / "membership.md").read_text(encoding="utf-8")
     prompts = [text[start : start + 800] for start in range(0, _PROMPTS * 50, 50)]
     theirs = AutoModelForCausalLM.from_pretrained(base, dtype=fast_dtype(), local_files_only=True)
-    engine = LocalEngine(base, name=DEFAULT_BASE_MODEL)
+    engine = open_engine(base, name=DEFAULT_BASE_MODEL)
     torch.set_num_threads(torch.get_num_threads())
     their_batch = _transformers_rate(theirs, engine, prompts)
     their_single = _transformers_rate(theirs, engine, prompts[:1])

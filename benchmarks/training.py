@@ -27,8 +27,10 @@ from pipelines.prompting import answer_messages
 from pipelines.quotes import format_citation
 from pipelines.records import Chunk, Message
 from pipelines.text import fold_space, sentence_spans
-from pipelines.training.loop import Run, Schedule
+from pipelines.training.loop import Run
+from pipelines.training.progress import Schedule
 from pipelines.training.quantize import add_adapter, dequantize_once, keep_gradients, load_quantized
+from pipelines.training.student import Student
 
 _EXAMPLES, _BATCH, _PASSAGES = 48, 6, 3
 
@@ -77,7 +79,7 @@ def _our_seconds(base: Path, examples: list[Rendered], folder: Path) -> tuple[fl
     dequantize_once(model)
     schedule = Schedule(epochs=1, learning_rate=5e-4, batch_size=_BATCH, evaluations_per_epoch=1, patience=9, seed=0)
     packs = pack_examples(examples, max_tokens=1536)
-    student = add_adapter(model, rank=16, seed=0)
+    student = Student(add_adapter(model, rank=16, seed=0))
     run = Run(student, train=packs, validation=packs[:1], schedule=schedule, folder=folder, key="bench")
     started = time.perf_counter()
     outcome = run.train(lambda step: None)

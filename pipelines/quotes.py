@@ -40,6 +40,11 @@ def format_citation(quote: str, number: int) -> str:
     return f'"{fold_space(quote)}" [{number}]'
 
 
+def cited_quotes(text: str) -> list[str]:
+    """Return what an answer puts in quotation marks before a number, proved or not."""
+    return [match["quote"] for match in _CITATION.finditer(text)]
+
+
 def check_answer(text: str, chunks: Sequence[Chunk]) -> CheckedAnswer:
     """Split what a model wrote into prose and citations, and prove each citation.
 

@@ -123,6 +123,19 @@ def test_building_again_does_nothing_again(built: tuple[dict[str, object], str],
     assert time.monotonic() - started < built[0]["seconds"]  # type: ignore[operator]
 
 
+def test_a_plan_needs_no_endpoint(built: tuple[dict[str, object], str], folder: Path) -> None:
+    """The embedded teacher's pilot forecasts a dataset too, costs nothing, and leaves no dataset behind."""
+    del built
+    report, _said = run(
+        folder, "data", "plan", "planned", "--collection", "shop", "--examples", "40", "--yes", "--json"
+    )
+    forecast = report["forecast"]
+    assert isinstance(forecast, dict)
+    assert forecast["pilot_kept"] > 0
+    assert forecast["minutes"]["low"] > 0
+    assert not (folder / "datasets" / "planned" / "examples.jsonl").exists()
+
+
 @pytest.mark.usefixtures("built")
 @pytest.mark.parametrize(
     "question",

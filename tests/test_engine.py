@@ -14,7 +14,7 @@ from pipelines.models.cached import CachedEngine
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
 from pipelines.models.engine import Completion, Sampling
 from pipelines.models.ledger import Ledger
-from pipelines.models.local import LocalEngine
+from pipelines.models.local import LocalEngine, open_engine
 from pipelines.models.packing import answer_losses, pack_examples
 from pipelines.models.render import encode_text, render_example, render_prompt
 from pipelines.operation import open_context
@@ -31,7 +31,7 @@ QUESTIONS = ("When does the workshop open?", "What does the bell mean?", "When d
 def engine(tmp_path_factory: pytest.TempPathFactory) -> LocalEngine:
     """The embedded model, without a ledger."""
     context = open_context(tmp_path_factory.mktemp("engine"))
-    return LocalEngine(context.models.base_folder(DEFAULT_BASE_MODEL), name=DEFAULT_BASE_MODEL)
+    return open_engine(context.models.base_folder(DEFAULT_BASE_MODEL), name=DEFAULT_BASE_MODEL)
 
 
 def conversation(question: str, answer: str = "It opens at nine.") -> tuple[Message, ...]:

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 
 from pipelines.errors import DataError
+from pipelines.models.catalog import DEFAULT_BASE_MODEL
 from pipelines.operation import Context, Event, Progress, open_context
 from pipelines.training import search, trial
+from pipelines.training.params import TrainParams
 from pipelines.training.search import SearchParams, SearchReport, plan_search, search_adapters
 from pipelines.training.study import Study
-from pipelines.training.train import TrainParams
 from pipelines.workspace import Workspace
-from tests.tiny_llama import make_tiny_llama, write_splits
+from tests.small_dataset import write_splits
+from tests.tiny_model import make_tiny_model
 
 TRIALS, EPOCHS = 3, 8
 
@@ -25,7 +27,8 @@ TRIALS, EPOCHS = 3, 8
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a model that knows nothing and is quick."""
-    return make_tiny_llama(tmp_path_factory.mktemp("tiny"))
+    folder = tmp_path_factory.mktemp("tiny")
+    return make_tiny_model(folder, like=open_context(folder).models.base_folder(DEFAULT_BASE_MODEL))
 
 
 def new_context(folder: Path, emit: Any = lambda event: None) -> Context:
@@ -75,7 +78,7 @@ def test_the_default_is_tried_first_and_the_best_is_named(searched: SearchReport
     """Every trial is in the report, with what it tried and came to."""
     default = TrainParams(dataset="tools")
     first = searched.trials[0]
-    assert (first.learning_rate, first.rank, first.epochs) == (default.learning_rate, default.rank, default.epochs)
+    assert (first.learning_rate, first.rank, first.epochs) == (default.rate, default.rank, default.epochs)
     assert len(searched.trials) == TRIALS
     assert len({line.learning_rate for line in searched.trials}) == TRIALS
     finished = [line for line in searched.trials if line.state == "finished"]
@@ -97,7 +100,7 @@ def test_the_command_trains_with_what_was_best(searched: SearchReport, tiny: Pat
     best = searched.best
     assert best is not None
     trained = TrainParams.model_validate({"dataset": "tools", **given})
-    assert (trained.learning_rate, trained.rank, trained.epochs) == (best.learning_rate, best.rank, best.epochs)
+    assert (trained.rate, trained.rank, trained.epochs) == (best.learning_rate, best.rank, best.epochs)
     assert trained.base == str(tiny)
 
 
@@ -137,7 +140,7 @@ def test_a_search_that_was_killed_tries_what_it_would_have_tried(
     with pytest.raises(KeyboardInterrupt):
         search_adapters(params(tiny), new_context(tmp_path, stop))
     folder = Workspace(tmp_path).search("tools")
-    assert len(list(folder.glob("trial-*/checkpoint.pt"))) == 1
+    assert len(list(folder.glob("trial-*/checkpoint-*.pt"))) == 1
     with (folder / "trials.journal").open("a", encoding="utf-8") as file:
         file.write('{"op_code": 4, "wor')
     (folder / "trials.journal.lock").symlink_to("trials.journal")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import io
 import json
@@ -29,6 +28,7 @@ from tensorboardX.proto.event_pb2 import SessionLog
 from assistant.terminal.console import Terminal
 from assistant.terminal.plot import VALIDATION_MARK, plot_lines
 from pipelines.errors import DataError, MissingExtraError, SettingsError
+from pipelines.models.catalog import DEFAULT_BASE_MODEL
 from pipelines.operation import Context, Progress
 from pipelines.training.adapters import (
     ListAdaptersParams,
@@ -36,14 +36,16 @@ from pipelines.training.adapters import (
     list_adapters,
     show_adapter,
 )
-from pipelines.training.loop import StepReport
+from pipelines.training.params import TrainParams
+from pipelines.training.progress import METRICS, StepReport
 from pipelines.training.tracking.boards import EVENTS, open_trackers
-from pipelines.training.tracking.curves import METRICS, Curve, read_curves
+from pipelines.training.tracking.curves import Curve, read_curves
 from pipelines.training.tracking.findings import find
 from pipelines.training.tracking.report import PAGE, render_page
-from pipelines.training.train import TrainParams, train_adapter
+from pipelines.training.work import run_training
 from tests.conftest import Recorder, make_context
-from tests.tiny_llama import make_tiny_llama, write_splits
+from tests.small_dataset import write_splits
+from tests.tiny_model import make_tiny_model
 
 
 def write_metrics(folder: Path, validation: list[float], *, losses: list[float] | None = None, tail: str = "") -> Path:
@@ -158,16 +160,20 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 def report_of(step: int) -> StepReport:
     """What a step tells; every second one validates."""
-    report = StepReport(
+    return StepReport(
         step=step,
         steps=6,
         loss=3.0 / step + 0.5,
+        learning_rate=7e-4,
+        grad_norm=1.0,
+        tokens=100 * step,
         tokens_per_second=100.0,
+        memory_mb=500,
+        seconds=float(step),
         seconds_left=1.0,
         validation_loss=1.0 if step % 2 == 0 else None,
+        measures={"accuracy": 0.5} if step % 2 == 0 else {},
     )
-    assert dataclasses.is_dataclass(report)
-    return report
 
 
 class FakeMlflow(BaseHTTPRequestHandler):
@@ -292,6 +298,7 @@ def test_steps_that_are_taken_again_appear_once(tmp_path: Path, mlflow: SimpleNa
     losses = [(step, round(3.0 / step + 0.5, 5)) for step in range(1, 7)]
     found = scalars(tmp_path / EVENTS)
     assert found["loss/training"] == losses
+    assert found["run/validation_accuracy"][-1] == (6, 0.5)
     assert found["loss/validation"] == [(2, 1.0), (4, 1.0), (6, 1.0)]
     assert [event.step for event in events(tmp_path / EVENTS) if event.session_log.status == SessionLog.START] == [1]
 
@@ -308,7 +315,8 @@ def test_a_fresh_run_has_boards_of_its_own(tmp_path: Path, mlflow: SimpleNamespa
         write_metrics(tmp_path, [])
         run_boards(tmp_path, range(1, 7), url=mlflow.url)
     assert [step for step, _value in scalars(tmp_path / EVENTS)["loss/training"]] == list(range(1, 7))
-    assert {run: len(sent) for run, sent in mlflow.server.metrics.items()} == {"run0": 15, "run1": 15}
+    losses = {run: [each for each in sent if each["key"] == "loss"] for run, sent in mlflow.server.metrics.items()}
+    assert {run: len(each) for run, each in losses.items()} == {"run0": 6, "run1": 6}
 
 
 def test_a_server_that_fails_for_a_while_gets_everything(tmp_path: Path, mlflow: SimpleNamespace) -> None:
@@ -322,7 +330,7 @@ def test_a_server_that_fails_for_a_while_gets_everything(tmp_path: Path, mlflow:
         while mlflow.server.failures:  # until the first attempt was refused
             time.sleep(0.01)
         trackers.finish()
-    assert len(mlflow.server.metrics["run0"]) == 2
+    assert [each["step"] for each in mlflow.server.metrics["run0"] if each["key"] == "loss"] == [1]
     assert len(notices) == 1
 
 
@@ -484,7 +492,7 @@ def test_adapters_stand_beside_each_other(context: Context) -> None:
     a, b, c = list_adapters(ListAdaptersParams(), context).adapters
     assert (a.adapter, b.adapter, c.state) == ("a", "b", "unfinished")
     assert (b.base, b.steps, b.examples, b.best_validation_loss, b.minutes) == ("smol", 6, 9, 1.0, 1.5)
-    assert (b.method, b.objective, a.objective) == ("QLoRA", "dpo", "answers")
+    assert (b.method, b.objective, a.objective) == ("qlora", "dpo", "sft")
     assert (b.verdict, b.difference, b.newest) == ("better", (0.1, 0.3), True)
     assert (a.verdict, a.difference, a.newest) == ("", None, False)
 
@@ -514,18 +522,19 @@ def test_a_run_is_shown_while_and_after_it_trains(
 ) -> None:
     """Stopped at its third step and started again, a run is whole on its boards and its page."""
     monkeypatch.setenv("ASSISTANT_MLFLOW_URL", mlflow.url)
-    (tmp_path / "tiny").mkdir()
-    params = TrainParams(dataset="tools", base=str(make_tiny_llama(tmp_path / "tiny")), rank=4, epochs=5)
+    packaged = context.models.base_folder(DEFAULT_BASE_MODEL)
+    base = make_tiny_model(tmp_path / "tiny", like=packaged)
+    params = TrainParams(dataset="tools", base=str(base), rank=4, epochs=5)
     write_splits(context.workspace.dataset("tools"))
 
-    class Impatient(Recorder):
-        def emit(self, event: Any) -> None:
-            if isinstance(event, Progress) and event.done == 3:
-                raise KeyboardInterrupt
+    def stop(step: StepReport) -> None:
+        if step.step == 3:
+            raise KeyboardInterrupt
 
+    watched = make_context(context.workspace, recorder)
     with pytest.raises(KeyboardInterrupt):
-        train_adapter(params, make_context(context.workspace, Impatient()))
-    report = train_adapter(params, make_context(context.workspace, recorder))
+        run_training(params, watched, after_step=stop)
+    report = run_training(params, watched)
     assert (report.resumed_from_step, report.steps) == (3, 5)
 
     folder = Path(report.path)

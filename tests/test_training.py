@@ -20,9 +20,13 @@ from pipelines.models.packing import Pack, collate, pack_examples, supervised_lo
 from pipelines.models.render import render_example
 from pipelines.operation import Context, open_context
 from pipelines.records import Message
-from pipelines.training.loop import METRICS, Run, Schedule, StepReport
+from pipelines.training.checkpoint import find_checkpoints
+from pipelines.training.loop import Run
+from pipelines.training.progress import METRICS, Schedule, StepReport
 from pipelines.training.quantize import add_adapter, dequantize_once, load_quantized
+from pipelines.training.student import Student
 from pipelines.training.train import TrainParams, train_adapter
+from pipelines.training.work import run_training
 from pipelines.workspace import Workspace
 
 ANSWERS = {
@@ -59,7 +63,7 @@ def new_run(base_folder: Path, packs: list[Pack], folder: Path, *, epochs: float
     """A run over a freshly quantized model."""
     model = load_quantized(base_folder)
     dequantize_once(model)
-    student = add_adapter(model, rank=4, seed=0)
+    student = Student(add_adapter(model, rank=4, seed=0))
     return Run(student, train=packs, validation=packs, schedule=schedule(epochs=epochs), folder=folder, key="k")
 
 
@@ -113,7 +117,7 @@ def test_training_learns_resumes_and_merges(base_folder: Path, packs: list[Pack]
     first = new_run(base_folder, packs, tmp_path, epochs=12)
     with pytest.raises(KeyboardInterrupt):
         first.train(stop_at(5))
-    assert (tmp_path / "checkpoint.pt").is_file()
+    assert len(find_checkpoints(tmp_path)) == 1
 
     second = new_run(base_folder, packs, tmp_path, epochs=12)
     assert second.resumed_from_step == 5
@@ -122,7 +126,7 @@ def test_training_learns_resumes_and_merges(base_folder: Path, packs: list[Pack]
     assert outcome.best_validation_loss < steps[0].loss / 4
 
     second.save_adapter()
-    assert not (tmp_path / "checkpoint.pt").exists()
+    assert not find_checkpoints(tmp_path)
     logged = [json.loads(line)["step"] for line in (tmp_path / METRICS).read_text().splitlines()]
     assert logged == list(range(1, outcome.steps + 1))
 
@@ -169,17 +173,17 @@ def test_a_checkpoint_of_another_run_is_not_used(base_folder: Path, packs: list[
     run = new_run(base_folder, packs, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         run.train(_interrupt)
-    student = add_adapter(load_quantized(base_folder), rank=4, seed=0)
+    student = Student(add_adapter(load_quantized(base_folder), rank=4, seed=0))
     other = Run(student, train=packs, validation=packs, schedule=schedule(epochs=6), folder=tmp_path, key="other")
     assert other.resumed_from_step == 0
 
 
 def test_a_broken_checkpoint_says_what_to_do(base_folder: Path, packs: list[Pack], tmp_path: Path) -> None:
     """A checkpoint that cannot be read is named, with the way out."""
-    (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    (tmp_path / "checkpoint-00000004-0123456789abcdef.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(TrainingError, match="cannot be read") as caught:
         new_run(base_folder, packs, tmp_path)
-    assert "Remove that file" in caught.value.hint
+    assert "Remove" in caught.value.hint
 
 
 def _interrupt(step: StepReport) -> None:
@@ -202,9 +206,10 @@ def write_splits(context: Context, name: str, *, text: str = "") -> Path:
 def test_no_space_for_checkpoints_is_said_before_training(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk is an error with a hint, not a crash after an hour."""
     write_splits(context, "small")
+    context.workspace.adapter("small").mkdir(parents=True)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=10**9, used=10**9, free=1_000_000))
     with pytest.raises(TrainingError, match="MiB free") as caught:
-        train_adapter(TrainParams(dataset="small", rank=4), context)
+        run_training(TrainParams(dataset="small", rank=4), context)
     assert "Free some disk space" in caught.value.hint
 
 

@@ -12,6 +12,16 @@ GROUP = LazyGroup(
             "pipelines.training.train:TRAIN_ADAPTER",
             "Fine-tune a base model on a dataset with QLoRA; goes on where it was stopped.",
         ),
+        "plan": Entry(
+            "pipelines.training.plan:PLAN_TRAINING",
+            "Look at the hardware and the data, time three real steps, and say what training will take.",
+        ),
+        "launch": Entry(
+            "pipelines.training.launch:LAUNCH_TRAINING",
+            "Start a training run that goes on when the terminal is closed.",
+        ),
+        "watch": Entry("pipelines.training.launch:WATCH_TRAINING", "Show a training run as it goes."),
+        "stop": Entry("pipelines.training.launch:STOP_TRAINING", "Stop a training run after its step; it is saved."),
         "list": Entry("pipelines.training.adapters:LIST_ADAPTERS", "List the adapters of the workspace."),
     },
 )

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 
+import psutil
 import torch
 
 # mallopt's parameters, from glibc's malloc.h
@@ -33,6 +34,24 @@ def fast_dtype() -> torch.dtype:
     """
     single, half = (_product_seconds(dtype) for dtype in (torch.float32, torch.bfloat16))
     return torch.bfloat16 if half * _WORTHWHILE < single else torch.float32
+
+
+def probe_hardware() -> dict[str, str]:
+    """Return what decides how training goes on this machine, in words."""
+    single, half = (2 * 512 * 576 * 1536 / _product_seconds(dtype) / 1e9 for dtype in (torch.float32, torch.bfloat16))
+    is_supported = {
+        "AMX": torch.cpu._is_amx_tile_supported(),
+        "AVX512-BF16": torch.cpu._is_avx512_bf16_supported(),
+        "AVX2": torch.cpu._is_avx2_supported(),
+    }
+    return {
+        "cores": str(len(os.sched_getaffinity(0))),
+        "instructions": ", ".join(name for name, has in is_supported.items() if has) or "none of those that help",
+        "memory": f"{psutil.virtual_memory().total >> 20} MB",
+        "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "products": f"fp32 {single:.0f} GFLOP/s, bf16 {half:.0f} GFLOP/s",
+        "number type": "bf16" if fast_dtype() is torch.bfloat16 else "fp32",
+    }
 
 
 def _product_seconds(dtype: torch.dtype) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from tokenizers.decoders import DecodeStream
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from pipelines.errors import SettingsError
 from pipelines.models.adapter import adapter_name, merge_adapter
@@ -32,14 +32,10 @@ _WAVE_TOKENS = 24_000
 class LocalEngine:
     """An `Engine` over a model in this process."""
 
-    def __init__(self, folder: Path, *, name: str, adapter: Path | None = None) -> None:
-        self._folder = folder
-        self._base_name = name
-        self._name = name if adapter is None else f"{name}+{adapter_name(adapter)}"
-        self.tokenizer = load_tokenizer(folder)
-        self.model = load_model(folder)
-        if adapter is not None:
-            merge_adapter(self.model, adapter)
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, name: str) -> None:
+        self._name = name
+        self.tokenizer = tokenizer
+        self.model = model
         self.model.eval()
         self._end_tokens = _end_tokens(self.model, self.tokenizer)
         self._decoder = Decoder(self.model, self.tokenizer, end_tokens=self._end_tokens)
@@ -57,7 +53,7 @@ class LocalEngine:
     @torch.inference_mode()
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, tuple[Completion, ...]]]:
         """Continue every prompt; yield its index and its branches, a wave at a time."""
-        encoded = [self._encode(prompt) for prompt in prompts]
+        encoded = [self.encode(prompt) for prompt in prompts]
         self._check_lengths(encoded, sampling)
         rows = max(1, _WAVE_ROWS // sampling.branches)
         longest = max(map(len, encoded), default=1) + sampling.max_tokens
@@ -70,7 +66,7 @@ class LocalEngine:
     @torch.inference_mode()
     def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[str]:
         """Continue one prompt, piece by piece; closing the iterator stops the model."""
-        encoded = [self._encode(prompt)]
+        encoded = [self.encode(prompt)]
         self._check_lengths(encoded, sampling)
         group = PrefixGroup(members=(0,), length=0)
         state = self._start([group], encoded, sampling)
@@ -98,7 +94,8 @@ class LocalEngine:
                 found[index] = Loss(nats=nats, tokens=tokens)
         return [found[index] for index in range(len(rendered))]
 
-    def _encode(self, prompt: Prompt) -> list[int]:
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Return a prompt as tokens."""
         if isinstance(prompt, str):
             return encode_text(self.tokenizer, prompt)
         return render_prompt(self.tokenizer, prompt)
@@ -108,7 +105,7 @@ class LocalEngine:
         if longest > self.context_tokens:
             raise SettingsError(
                 f"a prompt of {longest} tokens, answer included, does not fit "
-                f"the {self.context_tokens} tokens of {self._base_name}",
+                f"the {self.context_tokens} tokens of {self._name}",
                 hint="Show fewer or shorter passages.",
             )
 
@@ -176,9 +173,25 @@ class LocalEngine:
         return torch.tensor(list(tokens))
 
 
+def open_engine(folder: Path, *, name: str, adapter: Path | None = None) -> LocalEngine:
+    """Load the model in `folder`, with an adapter merged into it if one is given."""
+    model = load_model(folder)
+    full_name = name
+    if adapter is not None:
+        full_name = f"{name}+{adapter_name(adapter)}"
+        merge_adapter(model, adapter)
+    return LocalEngine(model, load_tokenizer(folder), name=full_name)
+
+
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """Load the tokenizer of the model in `folder`."""
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def context_tokens(folder: Path) -> int | None:
+    """Return the longest sequence that the model in `folder` was made for; None if it does not say."""
+    length = getattr(AutoConfig.from_pretrained(folder, local_files_only=True), "max_position_embeddings", None)
+    return int(length) if length else None
 
 
 def load_model(folder: Path, **options: object) -> PreTrainedModel:

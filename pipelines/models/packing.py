@@ -7,6 +7,7 @@ restart after the prefix, so every example is computed exactly as if it stood al
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -56,22 +57,72 @@ def pack_examples(examples: Sequence[Rendered], *, max_tokens: int, max_members:
         max_tokens: Most tokens of a pack; a single example may be longer.
         max_members: Most examples of a pack.
     """
-    sequences = [example.prompt + example.answer for example in examples]
+    return pack_groups([[example] for example in examples], max_tokens=max_tokens, max_members=max_members)
+
+
+def pack_groups(
+    groups: Sequence[Sequence[Rendered]], *, max_tokens: int, max_members: int = 16, start: int = 0
+) -> list[Pack]:
+    """Pack groups of answers to one prompt, each group whole, with others that share its beginning.
+
+    Args:
+        groups: Answers to the same prompt, as a pair of a better and a worse one is.
+        max_tokens: Most tokens of a pack; a single group may be longer.
+        max_members: Most groups of a pack.
+        start: Index of the first answer of the first group; the others follow.
+
+    Returns:
+        The packs; the branches of a group stand side by side, in its order.
+    """
+    sequences = [group[0].prompt + tuple(token for each in group for token in each.answer) for group in groups]
     # The last token of the prompt predicts the first of the answer, so it is never shared.
-    shareable = [len(example.prompt) - 1 for example in examples]
-    groups = group_by_prefix(sequences, shareable=shareable, max_members=max_members, max_tokens=max_tokens)
+    shareable = [len(group[0].prompt) - 1 for group in groups]
+    firsts = list(itertools.accumulate((len(group) for group in groups), initial=start))
     packs = []
-    for group in groups:
-        tokens = list(sequences[group.members[0]][: group.length])
+    for together in group_by_prefix(sequences, shareable=shareable, max_members=max_members, max_tokens=max_tokens):
+        prefix = together.length or shareable[together.members[0]]
+        tokens = list(sequences[together.members[0]][:prefix])
         branches = []
-        for index in group.members:
-            start = len(tokens)
-            tokens += sequences[index][group.length :]
-            end = len(tokens)
-            answer = end - len(examples[index].answer)
-            branches.append(Branch(index=index, start=start, answer=answer, end=end))
-        packs.append(Pack(tokens=tuple(tokens), prefix=group.length, branches=tuple(branches)))
+        for member in together.members:
+            for index, example in enumerate(groups[member], firsts[member]):
+                begin = len(tokens)
+                tokens += (example.prompt + example.answer)[prefix:]
+                answer = len(tokens) - len(example.answer)
+                branches.append(Branch(index=index, start=begin, answer=answer, end=len(tokens)))
+        packs.append(Pack(tokens=tuple(tokens), prefix=prefix, branches=tuple(branches)))
     return packs
+
+
+def split_pack(pack: Pack, *, max_tokens: int, together: int = 1) -> list[Pack]:
+    """Return the pack as several of at most `max_tokens`, each with the prefix, for want of memory.
+
+    Args:
+        pack: The pack.
+        max_tokens: Most tokens of a part; a part of one group may be longer.
+        together: How many branches belong together.
+    """
+    groups = [pack.branches[first : first + together] for first in range(0, len(pack.branches), together)]
+    parts: list[list[Branch]] = []
+    size = max_tokens
+    for group in groups:
+        own = group[-1].end - group[0].start
+        if not parts or size + own > max_tokens:
+            parts.append([])
+            size = pack.prefix
+        parts[-1] += group
+        size += own
+    return [_part(pack, branches) for branches in parts] if len(parts) > 1 else [pack]
+
+
+def _part(pack: Pack, branches: Sequence[Branch]) -> Pack:
+    """Return the pack with some of its branches, which stand side by side."""
+    shift = branches[0].start - pack.prefix
+    moved = tuple(
+        Branch(index=each.index, start=each.start - shift, answer=each.answer - shift, end=each.end - shift)
+        for each in branches
+    )
+    tokens = pack.tokens[: pack.prefix] + pack.tokens[branches[0].start : branches[-1].end]
+    return Pack(tokens=tokens, prefix=pack.prefix, branches=moved)
 
 
 def collate(packs: Sequence[Pack], *, dtype: torch.dtype) -> Batch:
@@ -110,15 +161,21 @@ def supervised_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
     The head is applied there only: it is the largest matrix of a small model, and most
     positions belong to prompts.
     """
-    backbone = model.get_decoder()
-    hidden = backbone(
-        input_ids=batch.input_ids,
-        position_ids=batch.position_ids,
-        attention_mask=batch.attention_mask,
-        use_cache=False,
-    ).last_hidden_state
-    logits: Tensor = model.get_output_embeddings()(hidden[batch.predicts])
+    logits: Tensor = model.get_output_embeddings()(hidden_states(model, batch)[batch.predicts])
     return logits
+
+
+def hidden_states(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """Return the last hidden states; float, (packs, length, size)."""
+    hidden: Tensor = (
+        model.get_decoder()(
+            input_ids=batch.input_ids,
+            position_ids=batch.position_ids,
+            attention_mask=batch.attention_mask,
+            use_cache=False,
+        )
+    ).last_hidden_state
+    return hidden
 
 
 def answer_losses(model: PreTrainedModel, pack: Pack) -> Iterator[tuple[int, float, int]]:

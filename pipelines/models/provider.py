@@ -54,7 +54,7 @@ class Models:
         key = (base_model, adapter)
         if key not in self._engines:
             self._prepare()
-            opened = local.LocalEngine(self.base_folder(base_model), name=base_model, adapter=adapter)
+            opened = local.open_engine(self.base_folder(base_model), name=base_model, adapter=adapter)
             self._engines[key] = cached.CachedEngine(opened, self.ledger)
         return self._engines[key]
 

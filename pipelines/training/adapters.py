@@ -11,12 +11,12 @@ from pydantic import BaseModel, Field, JsonValue
 from pipelines.errors import DataError
 from pipelines.operation import Context, Operation, Positional
 from pipelines.records import Name
-from pipelines.training.tracking.curves import METRICS, read_curves
+from pipelines.training.progress import METRICS
+from pipelines.training.tracking.curves import read_curves
 from pipelines.training.tracking.findings import find
 
 _MANIFEST, _EVALUATION = "manifest.json", "report.json"
-_METHOD = "QLoRA"
-_OBJECTIVE = "answers"
+_METHOD, _OBJECTIVE = "qlora", "sft"  # of manifests that do not say
 
 
 class ListAdaptersParams(BaseModel):

@@ -1,4 +1,4 @@
-"""The training loop: supervised on the answers' tokens only, economical on a CPU.
+"""The training loop: economical on a CPU, the same for every objective and method.
 
 What makes it quick: examples that share passages are packed around them (`packing`), the
 head is applied to supervised positions only, attention avoids what is slow on a CPU
@@ -9,95 +9,64 @@ the optimizer's steps.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import random
-import resource
+import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from peft import PeftModel
-from safetensors import SafetensorError
 
 from pipelines.errors import TrainingError
-from pipelines.models.packing import Pack, answer_losses, collate, supervised_logits
-from pipelines.training.checkpoint import RunState, load_checkpoint, remove_checkpoint, save_checkpoint
+from pipelines.models.packing import Pack, split_pack
+from pipelines.training.checkpoint import RunState, load_checkpoint, remove_checkpoints, save_checkpoint
+from pipelines.training.objectives.objective import Objective, SupervisedObjective
+from pipelines.training.progress import MetricsFile, Outcome, Schedule, StepReport, Validation, peak_memory_mb
+from pipelines.training.student import Student
 
-METRICS = "metrics.jsonl"
 _CLIP = 1.0
 _WARMUP = 0.06
 _LOWEST_RATE = 0.05
 _BETAS = (0.9, 0.95)
 _CHECKPOINT_SECONDS = 30.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """How long, how fast, and in what portions to train."""
-
-    epochs: float
-    learning_rate: float
-    batch_size: int  # examples per step, at least; whole packs
-    evaluations_per_epoch: int
-    patience: int  # evaluations without a better loss before stopping
-    seed: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepReport:
-    """What a step tells whoever watches."""
-
-    step: int
-    steps: int
-    loss: float
-    tokens_per_second: float
-    seconds_left: float
-    validation_loss: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a finished run came to; the model holds its best weights."""
-
-    steps: int
-    tokens_per_second: float
-    peak_memory_mb: int
-    best_validation_loss: float
-    best_step: int
-    resumed_from_step: int
-    seconds: float
+# A loss so many times the usual one, for so many steps on end, does not come back.
+_SPIKE, _SPIKE_STEPS, _USUAL_STEPS = 4.0, 3, 20
 
 
 class Run:
-    """One training run, with its checkpoint in `folder`."""
+    """One training run, with its checkpoints in `folder`."""
 
     def __init__(
         self,
-        model: PeftModel,
+        student: Student,
         *,
         train: Sequence[Pack],
         validation: Sequence[Pack],
         schedule: Schedule,
         folder: Path,
         key: str,
+        objective: Objective | None = None,
+        notice: Callable[[str], None] = lambda message: None,
     ) -> None:
-        self._model = model
-        self._base = model.get_base_model()
+        self._student = student
+        self._objective = objective or SupervisedObjective()
         self._train = train
         self._validation = validation
         self._schedule = schedule
         self._folder = folder
-        self._parameters = [each for each in model.parameters() if each.requires_grad]
+        self._objective.prepare(student, [*train, *validation], folder=folder, key=key)
+        self._parameters = [*student.parameters(), *self._objective.parameters()]
         self._masters = [each.detach().float().clone() for each in self._parameters]
         self._optimizer = torch.optim.AdamW(self._masters, lr=schedule.learning_rate, betas=_BETAS, weight_decay=0.0)
         self._batches_per_epoch = len(list(self._batches(0)))
         self._steps = max(1, round(schedule.epochs * self._batches_per_epoch))
         self._evaluate_every = max(1, self._batches_per_epoch // schedule.evaluations_per_epoch)
-        self._state = self._restore(key)
-        self._drop_later_metrics()
+        self._recent: list[float] = []
+        self._state = self._restore(key, notice)
+        self._metrics = MetricsFile(folder)
+        self._metrics.keep_until(self._state.step)
         self._saved = time.monotonic()
 
     @property
@@ -105,11 +74,22 @@ class Run:
         """Step that an earlier process had reached; 0 for a fresh run."""
         return self._resumed
 
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run, if nothing ends it earlier."""
+        return self._steps
+
+    @property
+    def best_weights_mb(self) -> int:
+        """Memory of the best weights, once a validation has chosen some."""
+        return sum(4 * master.numel() for master in self._masters) >> 20
+
     def train(self, report: Callable[[StepReport], None]) -> Outcome:
         """Train to the end or until validation no longer improves, and keep the best weights.
 
         Raises:
-            TrainingError: The loss is no longer a number, or a checkpoint cannot be written.
+            TrainingError: The loss is no longer a number or leaps away, or a checkpoint cannot
+                be written.
         """
         state = self._state
         started, seconds_before = time.monotonic(), state.seconds
@@ -117,14 +97,15 @@ class Run:
             for batch in self._remaining_batches():
                 if state.worse_in_a_row >= self._schedule.patience:
                     break
-                loss = self._step(batch)
+                loss, norm = self._step(batch)
                 state.step += 1
-                state.tokens += sum(len(pack.tokens) for pack in batch)
                 is_due = state.step % self._evaluate_every == 0 or state.step == self._steps
-                validation_loss = self._evaluate() if is_due else None
+                validation = self._evaluate() if is_due else None
                 state.seconds = seconds_before + time.monotonic() - started
-                self._log(loss, validation_loss)
-                report(self._step_report(loss, validation_loss))
+                told = self._step_report(loss, norm, validation)
+                self._metrics.append(told)
+                report(told)
+                self._check_spike(loss)
                 if time.monotonic() - self._saved > _CHECKPOINT_SECONDS:
                     self._save()
         except KeyboardInterrupt:
@@ -134,79 +115,131 @@ class Run:
         return self._outcome()
 
     def save_adapter(self) -> None:
-        """Write the adapter, in float32, beside the metrics; the checkpoint is then done with.
+        """Write the adapter with its best weights, in float32; the checkpoints are then done with.
 
         Raises:
-            TrainingError: It cannot be written; the checkpoint stays.
+            TrainingError: It cannot be written; the checkpoints stay.
         """
         for parameter, weight in zip(self._parameters, self._state.best_weights, strict=True):
             parameter.data = weight
-        try:
-            self._model.save_pretrained(str(self._folder))
-        except (OSError, SafetensorError) as error:
-            raise TrainingError(
-                f"the adapter cannot be written to {self._folder}: {error}",
-                hint="Free some disk space and run the same command again.",
-            ) from error
-        (self._folder / "README.md").unlink(missing_ok=True)  # peft's empty model card
-        remove_checkpoint(self._folder)
+        self._student.save(self._folder)
+        self._objective.save(self._folder)
+        remove_checkpoints(self._folder)
 
-    def _step(self, batch: Sequence[Pack]) -> float:
-        """Take one step of the optimizer; return the loss in nats per answer token.
+    def time_step(self, packs: Sequence[Pack]) -> tuple[float, float]:
+        """Take a real step, and return how many seconds its packs and its update took."""
+        started = time.perf_counter()
+        loss = self._backward(packs)
+        computed = time.perf_counter()
+        self._update(loss)
+        return computed - started, time.perf_counter() - computed
+
+    def _step(self, batch: Sequence[Pack]) -> tuple[float, float]:
+        """Take one step of the optimizer; return its mean loss, and the norm of its gradient."""
+        loss = self._backward(batch)
+        return loss, self._update(loss)
+
+    def _backward(self, batch: Sequence[Pack]) -> float:
+        """Compute the gradient of a step; return its mean loss.
 
         Packs are computed one after the other: on a CPU nothing is won by padding them to one
         length, and memory is that of the largest pack.
         """
-        self._model.train()
-        supervised = sum(branch.end - branch.answer for pack in batch for branch in pack.branches)
+        packs = self._objective.begin_step(self._student, batch, step=self._state.step)
+        self._student.model.train()
+        weight = sum(self._objective.weight(pack) for pack in packs)
         total = 0.0
-        for pack in batch:
-            tensors = collate([pack], dtype=self._base.dtype)
-            logits = supervised_logits(self._base, tensors)
-            loss = torch.nn.functional.cross_entropy(logits.float(), tensors.targets, reduction="sum") / supervised
+        for part in self._parts(packs):
+            loss = self._objective.loss(self._student, part).total / weight
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.item()
-        if not math.isfinite(total):
-            raise TrainingError(
-                f"the loss became {total} at step {self._state.step + 1}",
-                hint="Train again with a smaller --learning-rate.",
-            )
-        for parameter, master in zip(self._parameters, self._masters, strict=True):
-            master.grad = None if parameter.grad is None else parameter.grad.float()
-            parameter.grad = None
-        torch.nn.utils.clip_grad_norm_(self._masters, _CLIP)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._schedule.learning_rate * self._rate(self._state.step)
-        self._optimizer.step()
-        self._load(self._masters)
+            self._state.tokens += len(part.tokens)
+        extra = self._student.extra_loss()
+        if extra is not None:
+            extra.backward()  # type: ignore[no-untyped-call]
         return total
 
-    def _rate(self, step: int) -> float:
-        """Return the share of the learning rate at a step: warm-up, then a cosine."""
-        warmup = min(1.0, (step + 1) / (_WARMUP * self._steps + 1))
-        return warmup * max(_LOWEST_RATE, 0.5 * (1 + math.cos(math.pi * step / self._steps)))
+    def _update(self, loss: float) -> float:
+        for parameter, master in zip(self._parameters, self._masters, strict=True):
+            master.grad = None if parameter.grad is None else parameter.grad.float()
+        norm = float(torch.nn.utils.clip_grad_norm_(self._masters, _CLIP))
+        if not math.isfinite(loss + norm):
+            raise TrainingError(
+                f"the loss became {loss} and its gradient {norm} at step {self._state.step + 1}",
+                hint="Train again with a smaller --learning-rate.",
+            )
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._rate(self._state.step)
+        self._optimizer.step()
+        self._load(self._masters)
+        if self._student.after_step(self._state.step):
+            for parameter, master in zip(self._parameters, self._masters, strict=True):
+                master.data.copy_(parameter.data)
+        for parameter in self._parameters:
+            parameter.grad = None
+        return norm
 
-    def _evaluate(self) -> float:
+    def _rate(self, step: int) -> float:
+        """Return the learning rate at a step: warm-up, then a cosine."""
+        warmup = min(1.0, (step + 1) / (_WARMUP * self._steps + 1))
+        falling = max(_LOWEST_RATE, 0.5 * (1 + math.cos(math.pi * step / self._steps)))
+        return self._schedule.learning_rate * warmup * falling
+
+    def _check_spike(self, loss: float) -> None:
+        """Stop where the loss has leapt away, which costs hours unattended.
+
+        Raises:
+            TrainingError: It has.
+        """
+        self._recent = [*self._recent, loss][-_USUAL_STEPS - _SPIKE_STEPS :]
+        before, latest = self._recent[:-_SPIKE_STEPS], self._recent[-_SPIKE_STEPS:]
+        if len(before) < _USUAL_STEPS:
+            return
+        usual = statistics.median(before)
+        if min(latest) > max(_SPIKE * abs(usual), usual + 1.0):
+            self._save()
+            raise TrainingError(
+                f"the loss leapt from about {usual:.3g} to {loss:.3g} at step {self._state.step}",
+                hint="Train again with a smaller --learning-rate.",
+            )
+
+    def _evaluate(self) -> Validation:
         """Measure validation loss and keep the weights if it is the best so far."""
         state = self._state
-        loss = self.validation_loss()
-        if loss < state.best_loss:
-            state.best_loss, state.best_step, state.worse_in_a_row = loss, state.step, 0
+        validation = self.validate()
+        if validation.loss < state.best_loss:
+            state.best_loss, state.best_step, state.worse_in_a_row = validation.loss, state.step, 0
             state.best_weights = [master.clone() for master in self._masters]
         else:
             state.worse_in_a_row += 1
-        return loss
+        return validation
 
     @torch.no_grad()
+    def validate(self, packs: Sequence[Pack] | None = None) -> Validation:
+        """Return the mean loss on the validation split, or on some packs of it, in the objective's units."""
+        packs = self._objective.begin_validation(self._student, packs or self._validation)
+        self._student.model.eval()
+        total = weight = 0.0
+        measures: Counter[str] = Counter()
+        for part in self._parts(packs):
+            losses = self._objective.loss(self._student, part)
+            total += losses.total.item()
+            weight += self._objective.weight(part)
+            measures.update(losses.measures)
+        return Validation(loss=total / weight, measures={name: value / weight for name, value in measures.items()})
+
     def validation_loss(self) -> float:
-        """Return the mean loss on the validation split, in nats per answer token."""
-        self._model.eval()
-        nats = tokens = 0.0
-        for pack in self._validation:
-            for _index, pack_nats, pack_tokens in answer_losses(self._base, pack):
-                nats += pack_nats
-                tokens += pack_tokens
-        return nats / tokens
+        """Return the mean loss on the validation split."""
+        return self.validate().loss
+
+    def _parts(self, packs: Sequence[Pack]) -> Iterator[Pack]:
+        """Yield the packs, the long ones in parts where memory is short."""
+        for pack in packs:
+            limit = self._schedule.micro_tokens
+            if limit is None or len(pack.tokens) <= limit:
+                yield pack
+            else:
+                yield from split_pack(pack, max_tokens=limit, together=self._objective.together)
 
     @torch.no_grad()
     def _load(self, weights: Sequence[torch.Tensor]) -> None:
@@ -220,7 +253,7 @@ class Run:
         batch: list[Pack] = []
         for pack in order:
             batch.append(pack)
-            if sum(len(each.branches) for each in batch) >= self._schedule.batch_size:
+            if sum(len(each.branches) for each in batch) >= self._schedule.batch_size * self._objective.together:
                 yield batch
                 batch = []
         if batch:
@@ -236,54 +269,48 @@ class Run:
                     yield batch
                 step += 1
 
-    def _restore(self, key: str) -> RunState:
-        state = load_checkpoint(self._folder, key=key) or RunState(key=key)
+    def _restore(self, key: str, notice: Callable[[str], None]) -> RunState:
+        state = load_checkpoint(self._folder, key=key, notice=notice) or RunState(key=key)
         self._resumed = state.step
         if state.step:
             with torch.no_grad():
                 for master, weight in zip(self._masters, state.weights, strict=True):
                     master.copy_(weight)
             self._optimizer.load_state_dict(state.optimizer)
+            self._student.restore(state.method)
             self._load(self._masters)
         return state
 
     def _save(self) -> None:
         self._state.weights = self._masters
         self._state.optimizer = self._optimizer.state_dict()
+        self._state.method = self._student.state()
         save_checkpoint(self._folder, self._state)
         self._saved = time.monotonic()
 
-    def _step_report(self, loss: float, validation_loss: float | None) -> StepReport:
+    def _step_report(self, loss: float, norm: float, validation: Validation | None) -> StepReport:
         state = self._state
         return StepReport(
             step=state.step,
             steps=self._steps,
             loss=loss,
+            learning_rate=self._rate(state.step - 1),
+            grad_norm=norm,
+            tokens=state.tokens,
             tokens_per_second=state.tokens / state.seconds,
+            memory_mb=peak_memory_mb(),
+            seconds=state.seconds,
             seconds_left=state.seconds / state.step * (self._steps - state.step),
-            validation_loss=validation_loss,
+            validation_loss=validation.loss if validation else None,
+            measures=validation.measures if validation else {},
         )
-
-    def _log(self, loss: float, validation_loss: float | None) -> None:
-        entry = {"step": self._state.step, "loss": round(loss, 5), "seconds": round(self._state.seconds, 1)}
-        if validation_loss is not None:
-            entry["validation_loss"] = round(validation_loss, 5)
-        with (self._folder / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-
-    def _drop_later_metrics(self) -> None:
-        """Forget what an earlier process logged after its last checkpoint."""
-        path = self._folder / METRICS
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        kept = [line for line in lines if self._state.step and json.loads(line)["step"] <= self._state.step]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
     def _outcome(self) -> Outcome:
         state = self._state
         return Outcome(
             steps=state.step,
             tokens_per_second=state.tokens / state.seconds if state.seconds else 0.0,
-            peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            peak_memory_mb=peak_memory_mb(),
             best_validation_loss=state.best_loss,
             best_step=state.best_step,
             resumed_from_step=self._resumed,

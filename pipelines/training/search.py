@@ -23,16 +23,18 @@ from pipelines.manifest import file_hash
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
 from pipelines.operation import Context, Operation, Plan, Positional
 from pipelines.records import Name
-from pipelines.training.train import TrainParams, check_splits, read_material
+from pipelines.training.data import data_files
+from pipelines.training.params import TrainParams
 from pipelines.workspace import locked, write_json
 
 if TYPE_CHECKING:
     from pipelines.models import hardware
-    from pipelines.training import study, trial
+    from pipelines.training import study, trial, work
 else:
     hardware = lazy_import("pipelines.models.hardware", extra="train")
     study = lazy_import("pipelines.training.study", extra="search")
     trial = lazy_import("pipelines.training.trial", extra="train")
+    work = lazy_import("pipelines.training.work", extra="train")
 
 REPORT = "report.json"
 Verdict = Literal["better", "within noise", "default is best", "unknown"]
@@ -120,15 +122,13 @@ def plan_search(params: SearchParams, context: Context) -> Plan:
 def search_adapters(params: SearchParams, context: Context) -> SearchReport:
     """Search learning rate, rank and epochs on the validation split; goes on where it was stopped."""
     require_installed("optuna", extra="search")
-    data = context.workspace.dataset(params.dataset)
     folder = context.workspace.search(params.dataset)
     context.check_model(params.base)
-    check_splits(data)
     with locked(folder):
-        opened = study.Study(folder, inputs=_inputs(params, context, data), most_epochs=params.epochs)
+        opened = study.Study(folder, inputs=_inputs(params, context), most_epochs=params.epochs)
         deadline = time.monotonic() + 60 * params.minutes - opened.seconds
         if not opened.is_complete(params.trials) and time.monotonic() < deadline:
-            _run_trials(opened, params, context, data, deadline=deadline)
+            _run_trials(opened, params, context, deadline=deadline)
         if opened.is_complete(params.trials):
             for left in folder.glob(f"{study.FOLDER}*"):  # of a search with other parameters
                 shutil.rmtree(left)
@@ -140,24 +140,22 @@ def search_adapters(params: SearchParams, context: Context) -> SearchReport:
 SEARCH_ADAPTERS = Operation(params=SearchParams, report=SearchReport, run=search_adapters, plan=plan_search)
 
 
-def _inputs(params: SearchParams, context: Context, data: Path) -> dict[str, object]:
+def _inputs(params: SearchParams, context: Context) -> dict[str, object]:
     """Return what makes trials comparable; more time or trials go on with the same search."""
+    files = data_files(TrainParams(dataset=params.dataset), context)
     return {
         "params": params.model_dump(mode="json", exclude={"minutes", "trials"}),
-        "train": file_hash(data / "train.jsonl"),
-        "validation": file_hash(data / "validation.jsonl"),
+        "files": {name: file_hash(path) for name, path in files.items() if name != "test"},
         "seed": context.seed,
     }
 
 
-def _run_trials(opened: study.Study, params: SearchParams, context: Context, data: Path, *, deadline: float) -> None:
+def _run_trials(opened: study.Study, params: SearchParams, context: Context, *, deadline: float) -> None:
     context.models.forget_engines()
     hardware.prepare_torch(threads=context.settings.threads)
-    default = TrainParams(dataset=params.dataset)
-    material = read_material(
-        params.training(learning_rate=default.learning_rate, rank=default.rank, epochs=1), context, data
-    )
-    bench = trial.Bench(context.models.base_folder(params.base), material, context, deadline=deadline)
+    any_run = params.training(learning_rate=1.0, rank=1, epochs=1)  # the data are the same for all
+    prepared = work.load_data(any_run, context, with_test=False)
+    bench = trial.Bench(context.models.base_folder(params.base), prepared, context, deadline=deadline)
     while not opened.is_complete(params.trials) and time.monotonic() < deadline:
         chosen = opened.ask()
         best = opened.best_loss()

@@ -18,7 +18,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from scipy import stats
 
-from pipelines.training.train import TrainParams
+from pipelines.training.params import TrainParams
 
 FOLDER = "trial-"
 _JOURNAL = "trials.journal"
@@ -99,7 +99,7 @@ class Study:
         if not self._study.trials:
             default = TrainParams(dataset="default")
             epochs = min(round(default.epochs), most_epochs)
-            self._study.enqueue_trial({"learning_rate": default.learning_rate, "rank": default.rank, "epochs": epochs})
+            self._study.enqueue_trial({"learning_rate": default.rate, "rank": default.rank, "epochs": epochs})
 
     @property
     def done(self) -> int:

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from pipelines.lazy import lazy_import
-from pipelines.training.tracking.curves import METRICS, measurements
+from pipelines.training.progress import METRICS
+from pipelines.training.tracking.curves import measurements
 
 if TYPE_CHECKING:
     import tensorboardX
     from tensorboardX.proto import event_pb2, summary_pb2
 
-    from pipelines.training.loop import StepReport
+    from pipelines.training.progress import StepReport
     from pipelines.training.tracking import mlflow_board
 else:
     event_pb2 = lazy_import("tensorboardX.proto.event_pb2", extra="track")
@@ -170,6 +171,7 @@ def open_trackers(
 def measures(report: StepReport) -> dict[str, float]:
     """Return what was measured at a step: every finite number of its report that is no counter."""
     values = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
+    values |= {f"validation_{name}": value for name, value in report.measures.items()}
     return {
         name: float(value)
         for name, value in values.items()

@@ -10,8 +10,9 @@ from markupsafe import Markup
 
 from pipelines.pages.environment import page_template, spaced
 from pipelines.text import clean_text
+from pipelines.training.progress import METRICS
 from pipelines.training.tracking import plots
-from pipelines.training.tracking.curves import METRICS, Curve, Curves, read_curves
+from pipelines.training.tracking.curves import Curve, Curves, read_curves
 from pipelines.training.tracking.findings import find
 from pipelines.training.tracking.machine import describe_machine
 from pipelines.workspace import replacing

@@ -1,0 +1,70 @@
+"""The methods and objectives of training: what each is for and what is known against it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+MethodName = Literal["qlora", "lora", "dora", "rslora", "adalora", "prefix", "prompt", "p-tuning", "full"]
+ObjectiveName = Literal["sft", "dpo", "kto", "orpo", "reward", "grpo"]
+RewardName = Literal["match", "citation"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One way to train.
+
+    Attributes:
+        is_quantized: The base model is in NF4, double-quantized.
+        can_serve: A chatbot can answer with what comes out.
+        learning_rate: Highest rate, where none is given.
+        caveat: What to know before choosing it.
+    """
+
+    is_quantized: bool = False
+    can_serve: bool = True
+    learning_rate: float
+    caveat: str
+
+
+METHODS: dict[MethodName, Method] = {
+    "qlora": Method(is_quantized=True, learning_rate=7e-4, caveat="the default"),
+    "lora": Method(learning_rate=7e-4, caveat="no smaller and, on a CPU, no quicker than qlora"),
+    "dora": Method(learning_rate=7e-4, caveat="slower: each layer's norm is computed anew at every pass"),
+    "rslora": Method(learning_rate=3e-4, caveat="as lora, with a scale that stays right at high ranks"),
+    "adalora": Method(learning_rate=5e-3, caveat="needs hundreds of steps for its ranks to settle"),
+    "prefix": Method(can_serve=False, learning_rate=1e-2, caveat="learns far less, and cannot be served here"),
+    "prompt": Method(can_serve=False, learning_rate=3e-2, caveat="learns far less, and cannot be served here"),
+    "p-tuning": Method(can_serve=False, learning_rate=3e-3, caveat="learns far less, and cannot be served here"),
+    "full": Method(learning_rate=5e-5, caveat="all weights: 16 bytes each of memory, and forgets more"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveKind:
+    """One thing to minimise.
+
+    Attributes:
+        needs_pairs: It learns from pairs of a better and a worse answer.
+        rate: Its learning rate, as a share of the method's for supervised fine-tuning.
+        meaning: What it is.
+    """
+
+    needs_pairs: bool
+    rate: float
+    meaning: str
+
+
+OBJECTIVES: dict[ObjectiveName, ObjectiveKind] = {
+    "sft": ObjectiveKind(needs_pairs=False, rate=1.0, meaning="supervised fine-tuning on answers"),
+    "dpo": ObjectiveKind(needs_pairs=True, rate=0.1, meaning="direct preference optimisation"),
+    "kto": ObjectiveKind(needs_pairs=True, rate=0.1, meaning="prospect-theoretic optimisation of good and bad answers"),
+    "orpo": ObjectiveKind(needs_pairs=True, rate=0.3, meaning="answers and preferences at once, by odds ratios"),
+    "reward": ObjectiveKind(needs_pairs=True, rate=0.3, meaning="a reward model: a number for an answer"),
+    "grpo": ObjectiveKind(needs_pairs=False, rate=0.1, meaning="group-relative policy optimisation with a rule"),
+}
+
+
+def default_rate(method: MethodName, objective: ObjectiveName) -> float:
+    """Return the highest learning rate where none is given."""
+    return METHODS[method].learning_rate * OBJECTIVES[objective].rate

@@ -1,0 +1,108 @@
+"""The process that trains: `python -m pipelines.training.child FOLDER`, started by `job`.
+
+It is stopped between two steps, never within one, so that what it saves is whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from pipelines.errors import AssistantError
+from pipelines.operation import Context, Event, Notice, Progress, open_context
+from pipelines.training.job import EVENTS, JOB, OUT_OF_MEMORY, Job
+from pipelines.training.progress import StepReport
+from pipelines.training.work import run_training
+from pipelines.workspace import locked
+
+
+class Teller:
+    """Writes what happens to the events of the job."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = (folder / EVENTS).open("a", encoding="utf-8", buffering=1)
+
+    def tell(self, kind: str, **values: object) -> None:
+        """Write one event."""
+        self._file.write(json.dumps({"kind": kind, **values}, ensure_ascii=False) + "\n")
+
+    def emit(self, event: Event) -> None:
+        """Write what an operation reports."""
+        if isinstance(event, Progress):
+            self.tell("progress", stage=event.stage, done=event.done, total=event.total, **event.detail)
+        elif isinstance(event, Notice):
+            self.tell("notice", message=event.message)
+
+    def fail(self, error: AssistantError) -> None:
+        """Write how it ended badly."""
+        self.tell("error", type=type(error).__name__, message=str(error), hint=error.hint)
+
+
+class StopRequest:
+    """Whether somebody asked to stop, or whoever started this has gone."""
+
+    def __init__(self, parent: int) -> None:
+        self._parent = parent
+        self._is_asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def check(self, step: StepReport | None = None) -> None:
+        """Stop here if so.
+
+        Raises:
+            KeyboardInterrupt: It is so.
+        """
+        del step
+        if self._is_asked or (self._parent and os.getppid() != self._parent):
+            raise KeyboardInterrupt
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._is_asked = True
+
+
+def main(folder: Path, work: Callable[[Job, Context, Teller, StopRequest], None]) -> int:
+    """Do the work of the job in `folder`, and tell how it ended."""
+    job = Job.model_validate_json((folder / JOB).read_bytes())
+    stop = StopRequest(job.parent)
+    teller = Teller(folder)
+    try:
+        context = dataclasses.replace(open_context(Path(job.workspace), emit=teller.emit), seed=job.seed)
+        with locked(folder):
+            work(job, context, teller, stop)
+    except KeyboardInterrupt:
+        teller.tell("stopped")
+    except AssistantError as error:
+        teller.fail(error)
+    except Exception as error:  # noqa: BLE001 - the log has the whole of it, and the parent its last line
+        traceback.print_exc()
+        return OUT_OF_MEMORY[1] if _is_memory(error) else 1
+    return 0
+
+
+def _is_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "allocate memory" in str(error)
+
+
+def _train(job: Job, context: Context, teller: Teller, stop: StopRequest) -> None:
+    stop.check()
+    report = run_training(
+        job.params,
+        context,
+        micro_tokens=job.micro_tokens,
+        after_step=stop.check,
+        sized=lambda tokens: teller.tell("sized", tokens=tokens),
+    )
+    teller.tell("report", report=report.model_dump(mode="json"))
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), _train))

@@ -1,0 +1,1 @@
+"""What a run can minimise, one file a family of objectives."""

@@ -1,0 +1,213 @@
+"""Training in a child process: killed, stopped, short of memory, left alone; and what it says then."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipelines.errors import DataError, TrainingError
+from pipelines.models.catalog import DEFAULT_BASE_MODEL
+from pipelines.operation import Context, Notice, open_context
+from pipelines.training.checkpoint import find_checkpoints
+from pipelines.training.job import Followed, free_memory_mb, running_job, supervise
+from pipelines.training.launch import JobParams, StopParams, launch_training, stop_training, watch_training
+from pipelines.training.params import TrainParams
+from pipelines.training.plan import PlanParams, plan_training, read_plan
+from pipelines.training.progress import METRICS
+from pipelines.training.train import finished_run, plan_train, train_adapter
+from tests.conftest import Recorder
+from tests.tiny_model import make_tiny_model
+
+COLOURS = ("brass", "silver", "iron", "copper", "tin", "gold", "zinc", "lead")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny model."""
+    like = open_context(tmp_path_factory.mktemp("base")).models.base_folder(DEFAULT_BASE_MODEL)
+    return make_tiny_model(tmp_path_factory.mktemp("tiny"), like=like)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A few records."""
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"What does the {colour} bell number {number} mean?"},
+                {"role": "assistant", "content": f"Bell {number} of {colour} means that it is {number} o'clock."},
+            ]
+        }
+        for colour in COLOURS
+        for number in range(4)
+    ]
+    path = tmp_path / "bells.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def params_of(file: Path, base: Path, **more: object) -> TrainParams:
+    """A run of some forty steps."""
+    values = {"epochs": 3, "rank": 4, "learning_rate": 5e-3, "method": "lora", "patience": 99, "batch_size": 2}
+    return TrainParams.model_validate({"dataset": str(file), "base": str(base), **values, **more})
+
+
+def losses_in(folder: Path) -> list[float]:
+    """The losses that a run logged."""
+    return [json.loads(line)["loss"] for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()]
+
+
+def wait_until(condition: Callable[[], object], *, seconds: float = 120) -> None:
+    """Return when a condition holds; fail where it never does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.05)
+
+
+def start(context: Context, params: TrainParams) -> subprocess.Popen[bytes]:
+    """Train in the command line's own process, as a person does."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ASSISTANT_")}
+    root = str(context.workspace.root)
+    arguments = ["-m", "assistant", "-w", root, "train", "start", params.dataset, "--base", params.base]
+    arguments += ["--method", params.method, "--rank", "4", "--learning-rate", "5e-3"]
+    arguments += ["--patience", "99", "--batch-size", "2", "--epochs", f"{params.epochs:g}", "--yes", "--json"]
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        env={**environment, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_a_run_is_made_once(file: Path, base: Path, context: Context) -> None:
+    """It is reported, logged, and not made again."""
+    params = params_of(file, base, epochs=1)
+    report = train_adapter(params, context)
+    folder = context.workspace.adapter("bells")
+    assert (report.steps, report.examples) == (len(losses_in(folder)), 29)
+    assert not find_checkpoints(folder)
+    assert running_job(folder) is None
+    assert train_adapter(params, context) == report
+    assert finished_run(params_of(file, base, epochs=2), context) is None
+
+
+def test_a_killed_child_goes_on(file: Path, base: Path, context: Context) -> None:
+    """Killed in the middle it is started anew, and ends as if nothing had happened."""
+    whole = train_adapter(params_of(file, base, adapter="whole"), context)
+    folder = context.workspace.adapter("killed")
+
+    class Killer:
+        done = False
+
+        def emit(self, event: object) -> None:
+            found = running_job(folder)
+            if not self.done and found and (folder / METRICS).is_file() and len(losses_in(folder)) > 5:
+                self.done = True
+                found[1].send_signal(signal.SIGKILL)
+
+    killer = Killer()
+    watched = dataclasses.replace(context, emit=killer.emit)
+    report = supervise(params_of(file, base, adapter="killed"), watched)
+    assert killer.done
+    assert report.best_validation_loss == pytest.approx(whole.best_validation_loss, rel=1e-3)
+    assert losses_in(folder) == pytest.approx(losses_in(context.workspace.adapter("whole")), rel=1e-3)
+
+
+def test_the_one_who_started_is_killed(file: Path, base: Path, context: Context) -> None:
+    """The child saves and ends; the same command goes on from there."""
+    params = params_of(file, base, epochs=12)
+    folder = context.workspace.adapter("bells")
+    with start(context, params) as process:
+        wait_until(lambda: (folder / METRICS).is_file() and len(losses_in(folder)) > 2)
+        found = running_job(folder)
+        assert found is not None
+        process.send_signal(signal.SIGKILL)
+    wait_until(lambda: running_job(folder) is None)
+    assert find_checkpoints(folder)
+    with start(context, params) as process:
+        out, _err = process.communicate(timeout=300)
+    report = json.loads(out)
+    assert report["resumed_from_step"] > 2
+    assert report["steps"] == len(losses_in(folder))
+
+
+def test_memory_that_is_short_is_halved(file: Path, base: Path, context: Context, recorder: Recorder) -> None:
+    """The child is ended before the machine is; each time it is given half, and at last it says so."""
+    with pytest.raises(TrainingError, match="too little memory") as caught:
+        supervise(params_of(file, base), context, least_free_mb=free_memory_mb() + 1_000_000)
+    assert "--max-length" in caught.value.hint
+    pieces = [event.message for event in recorder.events if isinstance(event, Notice) and "pieces of" in event.message]
+    assert len(pieces) == 5
+    assert running_job(context.workspace.adapter("bells")) is None
+
+
+def test_what_the_child_meets_is_said(base: Path, context: Context, tmp_path: Path) -> None:
+    """An error in the child has the class, the words and the hint that it had there."""
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"messages": []}\n', encoding="utf-8")
+    with pytest.raises(DataError, match="line 1"):
+        supervise(params_of(bad, base), context)
+    with pytest.raises(DataError, match="there is no file"):
+        train_adapter(params_of(tmp_path / "none.jsonl", base), context)
+
+
+def test_a_run_outlives_its_terminal(file: Path, base: Path, context: Context) -> None:
+    """Launched, watched, stopped, and taken up again."""
+    params = params_of(file, base, epochs=80)
+    folder = context.workspace.adapter("bells")
+    launched = launch_training(params, context)
+    assert launched.state == "running"
+    wait_until(lambda: (folder / METRICS).is_file() and len(losses_in(folder)) > 3)
+    with pytest.raises(TrainingError, match="being trained already"):
+        train_adapter(params, context)
+    stopped = stop_training(StopParams(adapter="bells"), context)
+    assert "goes on from there" in stopped.message
+    wait_until(lambda: not psutil.pid_exists(launched.pid) or psutil.Process(launched.pid).status() == "zombie")
+    assert find_checkpoints(folder)
+    assert watch_training(JobParams(adapter="bells"), context).state == "stopped"
+    stop_training(StopParams(adapter="bells", discard=True), context)
+    assert not find_checkpoints(folder)
+    with pytest.raises(DataError, match="was ever started"):
+        watch_training(JobParams(adapter="nobody"), context)
+
+
+def test_a_plan_tells_what_comes(file: Path, base: Path, context: Context) -> None:
+    """Steps are exact, hardware and choices are told, records shown; and train start asks with these numbers."""
+    params = params_of(file, base)
+    plan = plan_training(PlanParams(**params.model_dump(), show=2), context)
+    assert not list(context.workspace.adapter("bells").glob("trial"))
+    assert plan.examples == 29
+    assert plan.memory_mb > 100
+    assert plan.minutes > 0
+    assert "GFLOP/s" in plan.hardware["products"]
+    assert [record.learnt.startswith("Bell ") for record in plan.records] == [True, True]
+    assert all(record.learnt.endswith("<|im_end|>") for record in plan.records)
+    assert {choice.what for choice in plan.choices} >= {"method", "number type", "sequences"}
+    assert any("measured" in step for step in plan_train(params, context).steps)
+    report = train_adapter(params, context)
+    assert report.steps == plan.steps
+    assert read_plan(context.workspace.adapter("bells"), {"other": 1}) is None
+
+
+def test_events_that_were_cut_are_passed_over(tmp_path: Path, context: Context) -> None:
+    """A line that a kill cut in two is no end and no error."""
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"kind": "notice", "message": "one"}\n{"kind": "rep', encoding="utf-8")
+    followed = Followed(path=path)
+    assert not followed.read(context)
+    with path.open("a", encoding="utf-8") as file:
+        file.write('ort", "report": {"a": 1}}\n')
+    assert followed.read(context)
+    assert followed.report == {"a": 1}

@@ -1,0 +1,292 @@
+"""Objectives on a tiny model: what each loss is, and that each learns."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.errors import DataError, TrainingError
+from pipelines.models.catalog import DEFAULT_BASE_MODEL
+from pipelines.models.local import load_model, load_tokenizer
+from pipelines.models.packing import Pack, pack_groups, split_pack
+from pipelines.models.render import Rendered, render_example
+from pipelines.operation import Context, open_context
+from pipelines.records import Message
+from pipelines.training.catalog import METHODS, OBJECTIVES, MethodName, ObjectiveName
+from pipelines.training.methods import open_student
+from pipelines.training.objectives.objective import SupervisedObjective, answer_logprobs
+from pipelines.training.objectives.preference import (
+    BETA,
+    DirectPreference,
+    OddsRatioPreference,
+    ProspectPreference,
+)
+from pipelines.training.objectives.reward import score_answers
+from pipelines.training.objectives.rewards import reward_citation, reward_match
+from pipelines.training.params import TrainParams
+from pipelines.training.student import Student
+from pipelines.training.work import run_training
+from tests.tiny_model import make_tiny_model
+
+PAIRS = [
+    (f"What does the {colour} bell mean?", f"It means {good}.", f"It may well mean {bad}, I suppose.")
+    for colour, good, bad in (
+        ("brass", "fire", "rain"),
+        ("silver", "lunch", "fog"),
+        ("iron", "closing time", "a guest"),
+        ("copper", "a delivery", "thunder"),
+        ("tin", "silence", "a bicycle"),
+        ("gold", "a birthday", "nothing"),
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny model."""
+    like = open_context(tmp_path_factory.mktemp("base")).models.base_folder(DEFAULT_BASE_MODEL)
+    return make_tiny_model(tmp_path_factory.mktemp("tiny"), like=like)
+
+
+@pytest.fixture(scope="module")
+def pairs(base: Path) -> list[list[Rendered]]:
+    """Pairs of a better and a worse answer as tokens."""
+    tokenizer = load_tokenizer(base)
+    return [
+        [
+            render_example(tokenizer, (Message(role="user", content=asked), Message(role="assistant", content=said)))
+            for said in (good, bad)
+        ]
+        for asked, good, bad in PAIRS
+    ]
+
+
+def student_of(base: Path, method: MethodName = "lora") -> Student:
+    """A fresh student."""
+    return open_student(base, method=method, rank=4, steps=10, seed=0)
+
+
+def plain_logprob(student: Student, example: Rendered) -> float:
+    """The log-probability of one answer alone, by transformers and nothing of ours."""
+    tokens = torch.tensor([example.prompt + example.answer])
+    with torch.no_grad():
+        logits = student.base(input_ids=tokens).logits[0].float().log_softmax(-1)
+    first = len(example.prompt)
+    return sum(float(logits[place - 1, token]) for place, token in enumerate(tokens[0].tolist()) if place >= first)
+
+
+def write_pairs(path: Path, *, worse: bool = True) -> Path:
+    """Write the pairs as a file of records."""
+    rows = [
+        {
+            "messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": good}],
+            **({"rejected": bad} if worse else {}),
+        }
+        for asked, good, bad in PAIRS * 2
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+# ---- packs
+
+
+def test_a_pair_is_computed_as_if_each_answer_stood_alone(base: Path, pairs: list[list[Rendered]]) -> None:
+    """Neither the other answer nor the other pairs of a pack change anything."""
+    student = student_of(base)
+    packs = pack_groups(pairs, max_tokens=400)
+    assert any(len(pack.branches) > 2 for pack in packs)
+    found: dict[int, float] = {}
+    with torch.no_grad():
+        for pack in packs:
+            logprobs, sizes = answer_logprobs(student, pack)
+            found |= dict(zip((branch.index for branch in pack.branches), logprobs.tolist(), strict=True))
+            assert sizes.tolist() == [len(pairs[each.index // 2][each.index % 2].answer) for each in pack.branches]
+    for number, pair in enumerate(pairs):
+        for place, example in enumerate(pair):
+            assert found[2 * number + place] == pytest.approx(plain_logprob(student, example), rel=0.02, abs=0.3)
+
+
+@given(limit=st.integers(1, 500), together=st.sampled_from([1, 2]))
+def test_a_pack_in_parts_is_the_same(base: Path, pairs: list[list[Rendered]], limit: int, together: int) -> None:
+    """Parts hold every branch once, in order, groups whole, with the tokens that they had."""
+    for pack in pack_groups(pairs, max_tokens=400):
+        parts = split_pack(pack, max_tokens=limit, together=together)
+        assert [each.index for part in parts for each in part.branches] == [each.index for each in pack.branches]
+        for part in parts:
+            assert len(part.branches) % together == 0
+            assert len(part.tokens) <= limit or len(part.branches) == together or part is pack
+            for branch in part.branches:
+                whole = next(each for each in pack.branches if each.index == branch.index)
+                assert part.tokens[branch.start : branch.end] == pack.tokens[whole.start : whole.end]
+                assert branch.answer - branch.start == whole.answer - whole.start
+            assert part.tokens[: part.prefix] == pack.tokens[: pack.prefix]
+
+
+def test_parts_have_the_gradient_of_the_whole(base: Path, pairs: list[list[Rendered]]) -> None:
+    """Halving what is computed at once changes no step."""
+    student = student_of(base)
+    pack = max(pack_groups(pairs, max_tokens=400), key=lambda each: len(each.branches))
+    objective = SupervisedObjective()
+
+    def gradient(packs: list[Pack]) -> torch.Tensor:
+        student.model.zero_grad()
+        for part in packs:
+            objective.loss(student, part).total.backward()  # type: ignore[no-untyped-call]
+        return torch.cat([each.grad.float().flatten() for each in student.parameters() if each.grad is not None])
+
+    whole, halves = gradient([pack]), gradient(split_pack(pack, max_tokens=60, together=1))
+    assert torch.nn.functional.cosine_similarity(whole, halves, dim=0) > 0.999
+    assert float(halves.norm() / whole.norm()) == pytest.approx(1, rel=0.02)
+
+
+# ---- losses
+
+
+def test_before_training_nothing_is_preferred(base: Path, pairs: list[list[Rendered]], tmp_path: Path) -> None:
+    """DPO starts at log 2 and KTO at a half: the student is the reference still."""
+    student = student_of(base)
+    packs = pack_groups(pairs, max_tokens=400)
+    for objective, start in (
+        (DirectPreference(), math.log(2)),
+        (ProspectPreference([each for pair in pairs for each in pair]), 0.5),
+    ):
+        objective.prepare(student, packs, folder=tmp_path, key=type(objective).__name__)
+        objective.begin_step(student, packs, step=0)
+        with torch.no_grad():
+            total = sum(objective.loss(student, pack).total.item() for pack in packs)
+        assert total / sum(objective.weight(pack) for pack in packs) == pytest.approx(start, abs=0.02)
+
+
+def test_losses_are_those_of_the_papers(base: Path, pairs: list[list[Rendered]], tmp_path: Path) -> None:
+    """Computed from log-probabilities of single answers, by the papers' equations."""
+    student = student_of(base)
+    packs = pack_groups(pairs[:1], max_tokens=400)
+    direct, odds = DirectPreference(), OddsRatioPreference()
+    direct.prepare(student, packs, folder=tmp_path, key="k")
+    before = [plain_logprob(student, each) for each in pairs[0]]
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+        after = [plain_logprob(student, each) for each in pairs[0]]
+        margin = BETA * ((after[0] - before[0]) - (after[1] - before[1]))
+        expected = -math.log(1 / (1 + math.exp(-margin)))
+        assert direct.loss(student, packs[0]).total.item() == pytest.approx(expected, abs=0.02)
+        means = [logprob / len(each.answer) for logprob, each in zip(after, pairs[0], strict=True)]
+        ratio = math.log(math.exp(means[0]) / (1 - math.exp(means[0]))) - math.log(
+            math.exp(means[1]) / (1 - math.exp(means[1]))
+        )
+        expected = -means[0] + 0.1 * math.log(1 + math.exp(-ratio))
+        assert odds.loss(student, packs[0]).total.item() == pytest.approx(expected, abs=0.02)
+
+
+def test_a_reference_outlives_a_restart(base: Path, pairs: list[list[Rendered]], tmp_path: Path) -> None:
+    """A resumed run compares with the model before training, not with what it has become."""
+    student = student_of(base)
+    packs = pack_groups(pairs, max_tokens=400)
+    first, second, other = DirectPreference(), DirectPreference(), DirectPreference()
+    first.prepare(student, packs, folder=tmp_path, key="k")
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.add_(1.0)
+    second.prepare(student, packs, folder=tmp_path, key="k")
+    other.prepare(student, packs, folder=tmp_path, key="another run")
+    with torch.no_grad():
+        losses = [each.loss(student, packs[0]).total.item() for each in (first, second, other)]
+    assert losses[0] == losses[1]
+    assert losses[2] == pytest.approx(math.log(2) * first.weight(packs[0]), abs=0.05)
+    assert losses[0] != pytest.approx(losses[2], abs=0.05)
+
+
+def test_full_fine_tuning_has_no_live_reference(base: Path) -> None:
+    """An objective that needs the old model beside the new one says so."""
+    with pytest.raises(TrainingError, match="full fine-tuning"), student_of(base, "full").as_reference():
+        pass
+
+
+# ---- runs
+
+
+@pytest.mark.parametrize("objective", [name for name, kind in OBJECTIVES.items() if kind.needs_pairs])
+def test_pairs_are_learnt(objective: ObjectiveName, base: Path, context: Context, tmp_path: Path) -> None:
+    """After a short run the better answer is preferred, on the validation split as well."""
+    file = write_pairs(tmp_path / "pairs.jsonl")
+    params = TrainParams(
+        dataset=str(file), base=str(base), objective=objective, method="lora", epochs=16, learning_rate=5e-3, rank=4
+    )
+    context.workspace.adapter("pairs").mkdir(parents=True)
+    report = run_training(params, context)
+    assert report.objective == objective
+    assert report.examples == 11
+    assert report.validation["accuracy"] == 1
+    assert (Path(report.path) / "adapter_model.safetensors").is_file()
+    if objective == "reward":
+        folder = Path(report.path)
+        student = load_model(base)
+        scores = score_answers(student, load_tokenizer(base), [_turns(PAIRS[0][1]), _turns(PAIRS[0][2])], folder=folder)
+        assert len(scores) == 2
+        with pytest.raises(DataError, match="no reward model"):
+            score_answers(student, load_tokenizer(base), [], folder=tmp_path)
+
+
+def test_a_rule_rewards_what_is_sampled(base: Path, context: Context, tmp_path: Path) -> None:
+    """GRPO samples, rewards and steps; its report counts rewards of greedy answers."""
+    file = write_pairs(tmp_path / "asked.jsonl", worse=False)
+    params = TrainParams(dataset=str(file), base=str(base), objective="grpo", method="lora", epochs=1, rank=4)
+    context.workspace.adapter("asked").mkdir(parents=True)
+    report = run_training(params, context)
+    assert 0 <= report.validation["reward"] <= 1
+    assert report.best_validation_loss == pytest.approx(1 - report.validation["reward"], abs=1e-3)
+
+
+def test_pairs_are_needed_for_preferences(base: Path, context: Context, tmp_path: Path) -> None:
+    """A dataset of answers alone is refused before any time is spent."""
+    file = write_pairs(tmp_path / "answers.jsonl", worse=False)
+    params = TrainParams(dataset=str(file), base=str(base), objective="dpo", method="lora")
+    with pytest.raises(DataError, match="no worse answer"):
+        run_training(params, context)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_learns(method: MethodName, base: Path, context: Context, tmp_path: Path) -> None:
+    """The loss on what was trained falls, and what was learnt is on the disk."""
+    file = write_pairs(tmp_path / "method.jsonl", worse=False)
+    losses: list[float] = []
+    rate = 5e-2 if method == "adalora" else 1e-2  # at first only its few singular values move
+    params = TrainParams(
+        dataset=str(file), base=str(base), method=method, epochs=8, rank=4, learning_rate=rate, patience=99
+    )
+    context.workspace.adapter("method").mkdir(parents=True)
+    report = run_training(params, context, after_step=lambda step: losses.append(step.loss))
+    assert sum(losses[-3:]) < sum(losses[:3])
+    assert report.method == method
+    assert (Path(report.path) / "adapter_config.json").is_file()
+
+
+# ---- rewards
+
+
+@pytest.mark.parametrize(
+    ("answer", "reward"), [("fire in the hall", 1.0), ("FIRE in the hall!", 1.0), ("", 0.0), ("rain", 0.0)]
+)
+def test_a_match_is_rewarded(answer: str, reward: float) -> None:
+    """Words count, not their case or punctuation."""
+    assert reward_match((), answer, "fire in the hall") == reward
+
+
+def test_an_invented_quote_is_not_rewarded() -> None:
+    """A quote has to stand in what was shown."""
+    prompt = (Message(role="user", content="[1] The bell means fire in the hall."),)
+    true, false = '"The bell means fire in the hall." [1]', '"The bell means snow on the roof." [1]'
+    assert reward_citation(prompt, true, true) == 1
+    assert reward_citation(prompt, false, true) < 0.5
+
+
+def _turns(answer: str) -> tuple[Message, ...]:
+    return (Message(role="user", content=PAIRS[0][0]), Message(role="assistant", content=answer))
