@@ -1,4 +1,4 @@
-"""A dataset of ten short conversations, for tests that train and do not care what is learnt."""
+"""A dataset of twelve short conversations, for tests that train and do not care what is learnt."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def write_splits(folder: Path) -> None:
-    """Write six examples to learn, four to validate on, and a test split that nobody may read."""
+    """Write six examples to learn, four to validate on, two to test on."""
     folder.mkdir(parents=True)
-    for split, numbers in (("train", range(6)), ("validation", range(6, 10))):
+    for split, numbers in (("train", range(6)), ("validation", range(6, 10)), ("test", range(10, 12))):
         lines = [
             json.dumps(
                 {
@@ -22,4 +22,3 @@ def write_splits(folder: Path) -> None:
             for number in numbers
         ]
         (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (folder / "test.jsonl").write_text("secret\n", encoding="utf-8")

@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mlflow.tracking import MlflowClient
 from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event as BoardEvent
 from tensorboardX.proto.event_pb2 import SessionLog
@@ -341,6 +342,7 @@ def test_a_server_that_is_gone_is_told_once(tmp_path: Path, mlflow: SimpleNamesp
     write_metrics(tmp_path, [])
     [notice] = run_boards(tmp_path, range(1, 7), url=f"http://127.0.0.1:{gone.server_port}")
     assert notice.startswith("MLflow: 127.0.0.1: ")
+    assert MlflowClient.__module__ == "mlflow.tracking.client"  # imported with this file, as that takes a while
     assert len(scalars(tmp_path / EVENTS)["loss/training"]) == 6
 
 
