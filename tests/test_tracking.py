@@ -28,6 +28,7 @@ from tensorboardX.proto.event_pb2 import SessionLog
 
 from assistant.terminal.console import Terminal
 from assistant.terminal.plot import VALIDATION_MARK, plot_lines
+from assistant.terminal.reports import render
 from pipelines.errors import DataError, MissingExtraError, SettingsError
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
 from pipelines.operation import Context, Progress
@@ -498,6 +499,22 @@ def test_adapters_stand_beside_each_other(context: Context) -> None:
     assert (b.verdict, b.difference, b.newest) == ("better", (0.1, 0.3), True)
     assert (a.verdict, a.difference, a.newest) == ("", None, False)
 
+    console = Console(file=io.StringIO(), width=150)
+    for part in render(list_adapters(ListAdaptersParams(), context), lambda text: text):
+        console.print(part)
+    [row] = [line for line in console.file.getvalue().splitlines() if "newest" in line]  # type: ignore[attr-defined]
+    assert [cell.strip() for cell in row.split("│")[1:-1]] == [
+        "b (newest)",
+        "smol",
+        "qlora, dpo",
+        "9",
+        "6",
+        "1",
+        "5.5",
+        "1.5",
+        "better (+0.10 … +0.30)",
+    ]
+
     shown = show_adapter(ShowAdapterParams(adapter="b"), context)
     assert shown.adapter.verdict == "better"
     assert [file.file for file in shown.files] == ["manifest.json", "metrics.jsonl", "report.json"]
@@ -528,6 +545,7 @@ def test_a_run_is_shown_while_and_after_it_trains(
     base = make_tiny_model(tmp_path / "tiny", like=packaged)
     params = TrainParams(dataset="tools", base=str(base), rank=4, epochs=5)
     write_splits(context.workspace.dataset("tools"))
+    context.workspace.adapter("tools").mkdir(parents=True)
 
     def stop(step: StepReport) -> None:
         if step.step == 3:
