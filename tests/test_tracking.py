@@ -220,15 +220,15 @@ class FakeMlflow(BaseHTTPRequestHandler):
     def runs_create(self, sent: dict[str, Any]) -> dict[str, Any]:
         """Create a run."""
         assert sent["user_id"] == "unknown"
-        run = f"run{len(self.metrics)}"
+        # The client remembers a run's place by its id as long as it lives, so ids differ between tests.
+        run = f"{self.server.server_address[1]}-{len(self.metrics)}"
         self.metrics[run], self.params[run] = [], {}
         return self.runs_get({"run_id": run})
 
     def runs_get(self, sent: dict[str, Any]) -> dict[str, Any]:
         """Describe a run."""
         run = sent["run_id"]
-        # The client remembers where the artifacts of a path are, and every test has a server of its own.
-        place = f"mlflow-artifacts:/{self.server.server_address[1]}/{run}/artifacts"
+        place = f"mlflow-artifacts:/1/{run}/artifacts"
         return {"run": {"info": {"run_id": run, "experiment_id": "1", "artifact_uri": place}, "data": {}}}
 
     def runs_update(self, sent: dict[str, Any]) -> dict[str, Any]:
@@ -265,7 +265,13 @@ def mlflow() -> Iterator[SimpleNamespace]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), FakeMlflow)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield SimpleNamespace(url=f"http://127.0.0.1:{server.server_port}", server=FakeMlflow)
+
+    def sent() -> list[dict[str, Any]]:
+        """Return what the only run was sent."""
+        [measured] = FakeMlflow.metrics.values()
+        return measured
+
+    yield SimpleNamespace(url=f"http://127.0.0.1:{server.server_port}", server=FakeMlflow, sent=sent)
     server.shutdown()
     thread.join()
     server.server_close()
@@ -293,7 +299,7 @@ def test_steps_that_are_taken_again_appear_once(tmp_path: Path, mlflow: SimpleNa
     """A run that was killed at step 4 and goes on from step 2 has each step once on every board."""
     write_metrics(tmp_path, [])
     assert run_boards(tmp_path, range(1, 5), url=mlflow.url) == []
-    assert mlflow.server.status == {"run0": "KILLED"}
+    assert list(mlflow.server.status.values()) == ["KILLED"]
     write_metrics(tmp_path, [1.0])  # the loop forgets what it logged after its checkpoint
     assert run_boards(tmp_path, range(3, 7), url=mlflow.url, resumed_from_step=2) == []
 
@@ -304,10 +310,9 @@ def test_steps_that_are_taken_again_appear_once(tmp_path: Path, mlflow: SimpleNa
     assert found["loss/validation"] == [(2, 1.0), (4, 1.0), (6, 1.0)]
     assert [event.step for event in events(tmp_path / EVENTS) if event.session_log.status == SessionLog.START] == [1]
 
-    [sent] = mlflow.server.metrics.values()
-    assert sorted((each["step"], round(each["value"], 5)) for each in sent if each["key"] == "loss") == losses
-    assert mlflow.server.params == {"run0": {"rank": "4"}}
-    assert mlflow.server.status == {"run0": "FINISHED"}
+    assert sorted((each["step"], round(each["value"], 5)) for each in mlflow.sent() if each["key"] == "loss") == losses
+    assert list(mlflow.server.params.values()) == [{"rank": "4"}]
+    assert list(mlflow.server.status.values()) == ["FINISHED"]
     assert mlflow.server.files == {PAGE: b"<html>"}
 
 
@@ -317,8 +322,8 @@ def test_a_fresh_run_has_boards_of_its_own(tmp_path: Path, mlflow: SimpleNamespa
         write_metrics(tmp_path, [])
         run_boards(tmp_path, range(1, 7), url=mlflow.url)
     assert [step for step, _value in scalars(tmp_path / EVENTS)["loss/training"]] == list(range(1, 7))
-    losses = {run: [each for each in sent if each["key"] == "loss"] for run, sent in mlflow.server.metrics.items()}
-    assert {run: len(each) for run, each in losses.items()} == {"run0": 6, "run1": 6}
+    runs = mlflow.server.metrics.values()
+    assert [sum(each["key"] == "loss" for each in sent) for sent in runs] == [6, 6]
 
 
 def test_a_server_that_fails_for_a_while_gets_everything(tmp_path: Path, mlflow: SimpleNamespace) -> None:
@@ -332,7 +337,7 @@ def test_a_server_that_fails_for_a_while_gets_everything(tmp_path: Path, mlflow:
         while mlflow.server.failures:  # until the first attempt was refused
             time.sleep(0.01)
         trackers.finish()
-    assert [each["step"] for each in mlflow.server.metrics["run0"] if each["key"] == "loss"] == [1]
+    assert [each["step"] for each in mlflow.sent() if each["key"] == "loss"] == [1]
     assert len(notices) == 1
 
 
@@ -562,7 +567,7 @@ def test_a_run_is_shown_while_and_after_it_trains(
     found = scalars(folder / EVENTS)
     assert [step for step, _value in found["loss/training"]] == [1, 2, 3, 4, 5]
     assert [value for _step, value in found["loss/training"]] == pytest.approx([each["loss"] for each in logged])
-    sent = [each["step"] for each in mlflow.server.metrics["run0"] if each["key"] == "validation_loss"]
+    sent = [each["step"] for each in mlflow.sent() if each["key"] == "validation_loss"]
     assert sorted(sent) == [1, 2, 3, 4, 5]
     page = (folder / PAGE).read_text(encoding="utf-8")
     assert mlflow.server.files == {PAGE: page.encode()}
