@@ -13,6 +13,7 @@ import pytest
 from pipelines.errors import DataError
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
 from pipelines.operation import Context, Event, Progress, open_context
+from pipelines.settings import SETTINGS_FILE
 from pipelines.training import search, trial
 from pipelines.training.params import TrainParams
 from pipelines.training.search import SearchParams, SearchReport, plan_search, search_adapters
@@ -36,6 +37,8 @@ def new_context(folder: Path, emit: Any = lambda event: None) -> Context:
     workspace = Workspace(folder)
     if workspace.make():
         write_splits(workspace.dataset("tools"))
+        with (folder / SETTINGS_FILE).open("a", encoding="utf-8") as file:
+            file.write("threads = 1\n")  # so small a model is not quicker with more
     return open_context(folder, emit=emit)
 
 

@@ -546,6 +546,7 @@ def test_a_run_is_shown_while_and_after_it_trains(
 ) -> None:
     """Stopped at its third step and started again, a run is whole on its boards and its page."""
     monkeypatch.setenv("ASSISTANT_MLFLOW_URL", mlflow.url)
+    monkeypatch.setenv("ASSISTANT_THREADS", "1")
     packaged = context.models.base_folder(DEFAULT_BASE_MODEL)
     base = make_tiny_model(tmp_path / "tiny", like=packaged)
     params = TrainParams(dataset="tools", base=str(base), rank=4, epochs=5)
