@@ -126,7 +126,7 @@ def test_a_pack_in_parts_is_the_same(base: Path, pairs: list[list[Rendered]], li
                 whole = next(each for each in pack.branches if each.index == branch.index)
                 assert part.tokens[branch.start : branch.end] == pack.tokens[whole.start : whole.end]
                 assert branch.answer - branch.start == whole.answer - whole.start
-            assert part.tokens[: part.prefix] == pack.tokens[: pack.prefix]
+            assert part.tokens[: part.prefixes[0][1]] == pack.tokens[: pack.prefixes[0][1]]
 
 
 def test_parts_have_the_gradient_of_the_whole(base: Path, pairs: list[list[Rendered]]) -> None:

@@ -76,7 +76,7 @@ def test_gradients_survive_an_evaluation(base_folder: Path, packs: list[Pack]) -
     def gradient_norms() -> list[float]:
         student.train()
         student.zero_grad()
-        batch = collate(packs[:1], dtype=model.dtype)
+        batch = collate(packs[0])
         logits = supervised_logits(model, batch).float()
         torch.nn.functional.cross_entropy(logits, batch.targets).backward()
         return [float(each.grad.norm()) for name, each in student.named_parameters() if "lora_B" in name]
@@ -84,7 +84,7 @@ def test_gradients_survive_an_evaluation(base_folder: Path, packs: list[Pack]) -
     before = gradient_norms()
     student.eval()
     with torch.no_grad():
-        supervised_logits(model, collate(packs[:1], dtype=model.dtype))
+        supervised_logits(model, collate(packs[0]))
     after = gradient_norms()
     assert all(norm > 0 for norm in before)
     assert after == pytest.approx(before, rel=1e-3)
@@ -93,7 +93,7 @@ def test_gradients_survive_an_evaluation(base_folder: Path, packs: list[Pack]) -
 def test_dequantizing_once_changes_no_number(base_folder: Path, packs: list[Pack]) -> None:
     """The plain layers compute what the 4-bit layers compute at every pass."""
     model = load_quantized(base_folder)
-    batch = collate(packs[:1], dtype=model.dtype)
+    batch = collate(packs[0])
     with torch.no_grad():
         quantized = supervised_logits(model, batch).float()
         dequantize_once(model)
@@ -140,7 +140,7 @@ def assert_merged_like_peft(base_folder: Path, adapter: Path, packs: list[Pack])
     ours, theirs = load_model(base_folder), load_model(base_folder)
     merge_adapter(ours, adapter)
     theirs = PeftModel.from_pretrained(theirs, str(adapter)).merge_and_unload()
-    batch = collate(packs[:1], dtype=ours.dtype)
+    batch = collate(packs[0])
     with torch.no_grad():
         difference = supervised_logits(ours, batch).float() - supervised_logits(theirs, batch).float()
     assert difference.abs().max() < 0.5

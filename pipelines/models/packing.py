@@ -1,13 +1,16 @@
 """Examples packed around what they share, for training and for teacher-forced loss.
 
 A pack is one sequence: a prefix once, then for each example the rest of its prompt and its
-answer. The attention mask lets an example see the prefix and itself only, and positions
-restart after the prefix, so every example is computed exactly as if it stood alone.
+answer. An example attends to the prefix and itself only, and positions restart after the
+prefix, so every example is computed exactly as if it stood alone. Packs are joined in turn:
+few large products are quicker than many small ones.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,38 +18,40 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from pipelines.models.attention import Segment, causal_segments
 from pipelines.models.prefix import group_by_prefix
 from pipelines.models.render import Rendered
 
 
 @dataclass(frozen=True, kw_only=True)
 class Branch:
-    """One example of a pack: where its own tokens and its answer stand."""
+    """One example of a pack: where its own tokens and its answer stand, and the prefix that it sees."""
 
     index: int  # of the example, in the caller's list
     start: int
     answer: int  # first token of the answer
     end: int
+    prefix: tuple[int, int]  # first token of its prefix, and the one after the last
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pack:
-    """A prefix and the branches that continue it."""
+    """Prefixes and the branches that continue them, in one sequence."""
 
     tokens: tuple[int, ...]
-    prefix: int
+    prefixes: tuple[tuple[int, int], ...]
     branches: tuple[Branch, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Packs as tensors, padded on the right to the longest."""
+    """A pack as tensors."""
 
-    input_ids: Tensor  # integer, (packs, length)
-    position_ids: Tensor  # integer, (packs, length)
-    attention_mask: Tensor  # float, (packs, 1, length, length); added to the scores
-    predicts: Tensor  # boolean, (packs, length): positions whose next token is supervised
-    targets: Tensor  # integer, (supervised,): those next tokens, row by row
+    input_ids: Tensor  # integer, (1, length)
+    position_ids: Tensor  # integer, (1, length)
+    segments: tuple[Segment, ...]  # what attends to what
+    predicts: Tensor  # boolean, (1, length): positions whose next token is supervised
+    targets: Tensor  # integer, (supervised,): those next tokens
 
 
 def pack_examples(examples: Sequence[Rendered], *, max_tokens: int, max_members: int = 16) -> list[Pack]:
@@ -88,9 +93,23 @@ def pack_groups(
                 begin = len(tokens)
                 tokens += (example.prompt + example.answer)[prefix:]
                 answer = len(tokens) - len(example.answer)
-                branches.append(Branch(index=index, start=begin, answer=answer, end=len(tokens)))
-        packs.append(Pack(tokens=tuple(tokens), prefix=prefix, branches=tuple(branches)))
+                branches.append(Branch(index=index, start=begin, answer=answer, end=len(tokens), prefix=(0, prefix)))
+        packs.append(Pack(tokens=tuple(tokens), prefixes=((0, prefix),), branches=tuple(branches)))
     return packs
+
+
+def join_packs(packs: Sequence[Pack]) -> Pack:
+    """Return several packs as one sequence, in which none sees another."""
+    if len(packs) == 1:
+        return packs[0]
+    starts = list(itertools.accumulate((len(pack.tokens) for pack in packs), initial=0))
+    return Pack(
+        tokens=tuple(itertools.chain.from_iterable(pack.tokens for pack in packs)),
+        prefixes=tuple(
+            (first + by, last + by) for by, pack in zip(starts, packs, strict=False) for first, last in pack.prefixes
+        ),
+        branches=tuple(_moved(each, by) for by, pack in zip(starts, packs, strict=False) for each in pack.branches),
+    )
 
 
 def split_pack(pack: Pack, *, max_tokens: int, together: int = 1) -> list[Pack]:
@@ -102,13 +121,14 @@ def split_pack(pack: Pack, *, max_tokens: int, together: int = 1) -> list[Pack]:
         together: How many branches belong together.
     """
     groups = [pack.branches[first : first + together] for first in range(0, len(pack.branches), together)]
+    [(_start, prefix)] = pack.prefixes
     parts: list[list[Branch]] = []
     size = max_tokens
     for group in groups:
         own = group[-1].end - group[0].start
         if not parts or size + own > max_tokens:
             parts.append([])
-            size = pack.prefix
+            size = prefix
         parts[-1] += group
         size += own
     return [_part(pack, branches) for branches in parts] if len(parts) > 1 else [pack]
@@ -116,43 +136,57 @@ def split_pack(pack: Pack, *, max_tokens: int, together: int = 1) -> list[Pack]:
 
 def _part(pack: Pack, branches: Sequence[Branch]) -> Pack:
     """Return the pack with some of its branches, which stand side by side."""
-    shift = branches[0].start - pack.prefix
-    moved = tuple(
-        Branch(index=each.index, start=each.start - shift, answer=each.answer - shift, end=each.end - shift)
-        for each in branches
+    [(_start, prefix)] = pack.prefixes
+    tokens = pack.tokens[:prefix] + pack.tokens[branches[0].start : branches[-1].end]
+    by = prefix - branches[0].start
+    moved = tuple(dataclasses.replace(_moved(each, by), prefix=(0, prefix)) for each in branches)
+    return Pack(tokens=tokens, prefixes=pack.prefixes, branches=moved)
+
+
+def _moved(branch: Branch, by: int) -> Branch:
+    first, last = branch.prefix
+    return Branch(
+        index=branch.index,
+        start=branch.start + by,
+        answer=branch.answer + by,
+        end=branch.end + by,
+        prefix=(first + by, last + by),
     )
-    tokens = pack.tokens[: pack.prefix] + pack.tokens[branches[0].start : branches[-1].end]
-    return Pack(tokens=tokens, prefix=pack.prefix, branches=moved)
 
 
-def collate(packs: Sequence[Pack], *, dtype: torch.dtype) -> Batch:
-    """Turn packs into tensors; `dtype` is that of the attention mask."""
-    length = max(len(pack.tokens) for pack in packs)
-    shape = (len(packs), length)
-    input_ids = torch.zeros(shape, dtype=torch.long)
-    position_ids = torch.zeros(shape, dtype=torch.long)
-    seen = torch.eye(length, dtype=torch.bool).repeat(len(packs), 1, 1)
-    predicts = torch.zeros(shape, dtype=torch.bool)
-    causal = torch.ones(length, length, dtype=torch.bool).tril()
-    for row, pack in enumerate(packs):
-        input_ids[row, : len(pack.tokens)] = torch.tensor(pack.tokens)
-        position_ids[row, : pack.prefix] = torch.arange(pack.prefix)
-        seen[row, : pack.prefix, : pack.prefix] = causal[: pack.prefix, : pack.prefix]
-        for branch in pack.branches:
-            size = branch.end - branch.start
-            own = slice(branch.start, branch.end)
-            position_ids[row, own] = torch.arange(pack.prefix, pack.prefix + size)
-            seen[row, own, : pack.prefix] = True
-            seen[row, own, own] = causal[:size, :size]
-            predicts[row, branch.answer - 1 : branch.end - 1] = True
-    mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
+def collate(pack: Pack) -> Batch:
+    """Turn a pack into tensors."""
+    input_ids = torch.tensor([pack.tokens])
+    position_ids = torch.zeros_like(input_ids)
+    predicts = torch.zeros_like(input_ids, dtype=torch.bool)
+    for first, last in pack.prefixes:
+        position_ids[0, first:last] = torch.arange(last - first)
+    for branch in pack.branches:
+        length = branch.prefix[1] - branch.prefix[0]
+        position_ids[0, branch.start : branch.end] = torch.arange(length, length + branch.end - branch.start)
+        predicts[0, branch.answer - 1 : branch.end - 1] = True
     return Batch(
         input_ids=input_ids,
         position_ids=position_ids,
-        attention_mask=mask[:, None],
+        segments=_segments(pack),
         predicts=predicts,
         targets=input_ids.roll(-1, dims=1)[predicts],
     )
+
+
+def _segments(pack: Pack) -> tuple[Segment, ...]:
+    """Return what attends to what; a prefix with a single branch is one run of text with it."""
+    shared = Counter(branch.prefix for branch in pack.branches)
+    segments: list[Segment] = []
+    for first, last in pack.prefixes:
+        if shared[first, last] > 1:
+            segments += causal_segments(first, last)
+    for branch in pack.branches:
+        if shared[branch.prefix] > 1:
+            segments.append(Segment(start=branch.start, end=branch.end, seen=branch.prefix))
+        else:
+            segments += causal_segments(branch.prefix[0], branch.end)
+    return tuple(sorted(segments, key=lambda segment: segment.start))
 
 
 def supervised_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
@@ -166,12 +200,13 @@ def supervised_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
 
 
 def hidden_states(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """Return the last hidden states; float, (packs, length, size)."""
+    """Return the last hidden states; float, (1, length, size)."""
     hidden: Tensor = (
         model.get_decoder()(
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
-            attention_mask=batch.attention_mask,
+            attention_mask=torch.zeros(1, 1, 1, 1),  # the segments say it all
+            segments=batch.segments,
             use_cache=False,
         )
     ).last_hidden_state
@@ -180,7 +215,7 @@ def hidden_states(model: PreTrainedModel, batch: Batch) -> Tensor:
 
 def answer_losses(model: PreTrainedModel, pack: Pack) -> Iterator[tuple[int, float, int]]:
     """Yield, for each example of a pack, its index, the loss of its answer in nats, and its tokens."""
-    batch = collate([pack], dtype=model.dtype)
+    batch = collate(pack)
     logits = supervised_logits(model, batch).float()
     losses = torch.nn.functional.cross_entropy(logits, batch.targets, reduction="none")
     done = 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -59,24 +58,19 @@ def launch_training(params: TrainParams, context: Context) -> JobReport:
     (folder / EVENTS).unlink(missing_ok=True)
     job = Job(workspace=str(context.workspace.root), params=params, seed=context.seed)
     write_json(folder / _SUPERVISOR, job.model_dump(mode="json"))
-    with (folder / LOG).open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.training.launch", str(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": python_path()},
-            start_new_session=True,
-        )
+    pid = _spawn(folder)
     deadline = time.monotonic() + _START_S
-    while time.monotonic() < deadline and process.poll() is None and running_job(folder) is None:
+    while time.monotonic() < deadline and running_job(folder) is None:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended and status:
+            raise TrainingError("the training did not start", hint=f"Its output is in {folder / LOG}.")
+        if ended:
+            break
         time.sleep(_POLL_S)
-    if process.poll() not in (None, 0):
-        raise TrainingError("the training did not start", hint=f"Its output is in {folder / LOG}.")
     return JobReport(
         adapter=folder.name,
         state="running",
-        pid=process.pid,
+        pid=pid,
         path=str(folder),
         message=f"watch it with: assistant train watch {folder.name}",
     )
@@ -138,6 +132,23 @@ def main(folder: Path) -> int:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201 - the log is its only reader
         return error.exit_code
     return 0
+
+
+def _spawn(folder: Path) -> int:
+    """Start the supervisor in a session of its own, and leave it; return its process id."""
+    output = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    silence = os.open(os.devnull, os.O_RDONLY)
+    try:
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-m", "pipelines.training.launch", str(folder)],
+            {**os.environ, "PYTHONPATH": python_path()},
+            file_actions=[(os.POSIX_SPAWN_DUP2, silence, 0), *((os.POSIX_SPAWN_DUP2, output, to) for to in (1, 2))],
+            setsid=True,
+        )
+    finally:
+        os.close(output)
+        os.close(silence)
 
 
 def _folder(adapter: str, context: Context) -> Path:

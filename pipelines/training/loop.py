@@ -20,12 +20,14 @@ from pathlib import Path
 import torch
 
 from pipelines.errors import TrainingError
-from pipelines.models.packing import Pack, split_pack
+from pipelines.models.packing import Pack, join_packs, split_pack
 from pipelines.training.checkpoint import RunState, load_checkpoint, remove_checkpoints, save_checkpoint
 from pipelines.training.objectives.objective import Objective, SupervisedObjective
 from pipelines.training.progress import MetricsFile, Outcome, Schedule, StepReport, Validation, peak_memory_mb
 from pipelines.training.student import Student
 
+# Longer sequences gain no speed on a CPU, and cost memory.
+_JOINED_TOKENS = 2_048
 _CLIP = 1.0
 _WARMUP = 0.06
 _LOWEST_RATE = 0.05
@@ -142,8 +144,8 @@ class Run:
     def _backward(self, batch: Sequence[Pack]) -> float:
         """Compute the gradient of a step; return its mean loss.
 
-        Packs are computed one after the other: on a CPU nothing is won by padding them to one
-        length, and memory is that of the largest pack.
+        Packs are joined up to a length, and computed one joined sequence after the other: nothing
+        is padded, and memory is that of the largest.
         """
         packs = self._objective.begin_step(self._student, batch, step=self._state.step)
         self._student.model.train()
@@ -233,13 +235,20 @@ class Run:
         return self.validate().loss
 
     def _parts(self, packs: Sequence[Pack]) -> Iterator[Pack]:
-        """Yield the packs, the long ones in parts where memory is short."""
+        """Yield what is computed at once: short packs joined, long ones in parts where memory is short."""
+        limit = self._schedule.micro_tokens
+        joined: list[Pack] = []
         for pack in packs:
-            limit = self._schedule.micro_tokens
-            if limit is None or len(pack.tokens) <= limit:
-                yield pack
-            else:
+            size = sum(len(each.tokens) for each in joined) + len(pack.tokens)
+            if joined and (self._student.is_prompt or size > (limit or _JOINED_TOKENS)):
+                yield join_packs(joined)
+                joined = []
+            if limit is not None and len(pack.tokens) > limit:
                 yield from split_pack(pack, max_tokens=limit, together=self._objective.together)
+            else:
+                joined.append(pack)
+        if joined:
+            yield join_packs(joined)
 
     @torch.no_grad()
     def _load(self, weights: Sequence[torch.Tensor]) -> None:

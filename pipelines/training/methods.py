@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from pipelines.models.hardware import fast_dtype
 from pipelines.models.local import load_model
 from pipelines.training.catalog import METHODS, Method, MethodName
+from pipelines.training.fused import fuse_layers
 from pipelines.training.quantize import add_adapter, dequantize_once, load_quantized
 from pipelines.training.student import Student
 
@@ -47,7 +48,9 @@ def open_student(
             parameter.requires_grad_(requires_grad=True)
         return Student(model)
     if method in ("qlora", "lora"):
-        return Student(add_adapter(model, rank=rank, seed=seed))
+        student = Student(add_adapter(model, rank=rank, seed=seed))
+        fuse_layers(student)
+        return student
     torch.manual_seed(seed)
     return Student(peft.get_peft_model(model, _config(method, model, rank=rank, steps=steps)))
 

@@ -36,7 +36,7 @@ class Student:
 
     def supervised_logits(self, pack: Pack) -> tuple[Tensor, Tensor]:
         """Return the logits before each answer token, float, (supervised, vocabulary), and those tokens."""
-        batch = collate([pack], dtype=self.base.dtype)
+        batch = collate(pack)
         if not self.is_prompt:
             return packing.supervised_logits(self.base, batch), batch.targets
         if len(pack.branches) > 1:
@@ -46,7 +46,7 @@ class Student:
 
     def answer_hidden(self, pack: Pack) -> Tensor:
         """Return the last hidden state of each branch; float, (branches, size)."""
-        hidden = packing.hidden_states(self.base, collate([pack], dtype=self.base.dtype))
+        hidden = packing.hidden_states(self.base, collate(pack))
         return hidden[0, [branch.end - 1 for branch in pack.branches]]
 
     @contextmanager

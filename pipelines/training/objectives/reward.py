@@ -88,7 +88,7 @@ def score_answers(
     rendered = [render_example(tokenizer, conversation) for conversation in conversations]
     scores: dict[int, float] = {}
     for pack in pack_examples(rendered, max_tokens=_MAX_TOKENS):
-        hidden = packing.hidden_states(model, packing.collate([pack], dtype=model.dtype))[0]
+        hidden = packing.hidden_states(model, packing.collate(pack))[0]
         for branch in pack.branches:
             scores[branch.index] = float(hidden[branch.end - 1].float() @ head)
     return [scores[number] for number in range(len(rendered))]
