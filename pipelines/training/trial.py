@@ -12,7 +12,7 @@ import torch
 from pipelines.errors import TrainingError
 from pipelines.models.packing import answer_losses
 from pipelines.operation import Context
-from pipelines.training import checkpoint, loop, quantize
+from pipelines.training import checkpoint, fused, loop, quantize
 from pipelines.training.params import TrainParams
 from pipelines.training.prepare import EVALUATIONS_PER_EPOCH, Prepared, has_memory
 from pipelines.training.progress import METRICS, Schedule, StepReport
@@ -47,7 +47,9 @@ class Bench:
         chosen.folder.mkdir(parents=True, exist_ok=True)
         adapted = quantize.add_adapter(self._model, rank=params.rank, seed=self._context.seed)
         try:
-            self._train(Student(adapted), chosen, params)
+            student = Student(adapted)
+            fused.fuse_layers(student)
+            self._train(student, chosen, params)
         except _BehindError:
             chosen.give_up()
         except TrainingError as error:
