@@ -20,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,11 +36,14 @@ from benchmarks.training_rows import separate_rows, shared_rows
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
 from pipelines.models.hardware import fast_dtype, prepare_torch
 from pipelines.models.local import load_tokenizer
-from pipelines.models.packing import pack_examples
+from pipelines.models.packing import pack_examples, pack_groups
 from pipelines.models.render import Rendered
 from pipelines.operation import open_context
-from pipelines.training.loop import Run, Schedule
-from pipelines.training.quantize import add_adapter, dequantize_once, keep_gradients, load_quantized
+from pipelines.training.loop import Run
+from pipelines.training.methods import open_student
+from pipelines.training.objectives.preference import DirectPreference
+from pipelines.training.progress import Schedule
+from pipelines.training.quantize import keep_gradients
 from pipelines.training.scale.contract import SupervisedRow, read_rows, write_rows
 from pipelines.training.scale.schedule import BETAS, rate_share
 
@@ -63,11 +65,6 @@ class Measured:
         return f"{self.tokens_per_second:.0f} tokens/s, {self.steps} steps, validation loss {self.validation_loss:.3f}"
 
 
-# To be called as a variant is: (base, folder with rows) -> Measured. None until there is a loop for preferences
-# in `pipelines/training/objectives`; set it there, and `dpo_rows` compares.
-OUR_DPO: Callable[[Path, Path], Measured] | None = None
-
-
 def measure(*, examples: int = _TRAIN) -> list[Row]:
     """Train on both kinds of rows in every way."""
     table: list[Row] = []
@@ -84,19 +81,16 @@ def measure(*, examples: int = _TRAIN) -> list[Row]:
 
 
 def dpo_rows(*, pairs: int = _PAIRS) -> list[Row]:
-    """Train on preference pairs by DPOTrainer, and by our loop if there is one."""
+    """Train on preference pairs by DPOTrainer, and by our loop."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         base = _base(root)
         _write(root / "pairs", separate_rows(base), examples=pairs)
         default, best = (_measured(f"dpo-{each}", base, root / "pairs") for each in ("default", "best"))
-        ours = _measured("dpo-ours", base, root / "pairs") if OUR_DPO else None
+        ours = _measured("dpo-ours", base, root / "pairs")
     what = f"DPO, {pairs} pairs"
     told = f"DPOTrainer: {default.figure()}"
     best_told = f"DPOTrainer, reference precomputed, no checkpointing: {best.figure()}"
-    if ours is None:
-        ratio = best.tokens_per_second / default.tokens_per_second
-        return [Row(what=what, figure=best_told, against=told, ratio=ratio, peak_mb=best.peak_mb)]
     return [
         Row(
             what=what,
@@ -159,8 +153,8 @@ def _run_variant(variant: str, base: Path, folder: Path) -> Measured:
     prepare_torch()
     if variant == "ours":
         return _ours(base, folder)
-    if variant == "dpo-ours" and OUR_DPO is not None:
-        return OUR_DPO(base, folder)
+    if variant == "dpo-ours":
+        return _our_dpo(base, folder)
     if variant.startswith("dpo-"):
         return _dpo(base, folder, is_best=variant == "dpo-best")
     return _sft(base, folder, variant)
@@ -168,17 +162,40 @@ def _run_variant(variant: str, base: Path, folder: Path) -> Measured:
 
 def _ours(base: Path, folder: Path) -> Measured:
     rows = _rows(folder / "train.jsonl")
-    model = load_quantized(base)
     started = time.perf_counter()
-    dequantize_once(model)
-    student = add_adapter(model, rank=_RANK, seed=0)
+    student = open_student(base, method="qlora", rank=_RANK, steps=1, seed=0)
     packs = pack_examples(
         [Rendered(prompt=tuple(row.prompt), answer=tuple(row.answer)) for row in rows], max_tokens=1536
     )
     schedule = Schedule(epochs=1, learning_rate=_RATE, batch_size=_BATCH, evaluations_per_epoch=1, patience=9, seed=0)
     run = Run(student, train=packs, validation=packs[:1], schedule=schedule, folder=folder, key="bench")
     outcome = run.train(lambda step: None)
-    return _finish(started, student, folder, steps=outcome.steps, tokens=sum(row.tokens for row in rows))
+    return _finish(started, student.model, folder, steps=outcome.steps, tokens=sum(row.tokens for row in rows))
+
+
+def _our_dpo(base: Path, folder: Path) -> Measured:
+    """Train by our loop on the pairs that DPOTrainer gets."""
+    rows = _rows(folder / "train.jsonl")
+    groups = [
+        [Rendered(prompt=tuple(row.prompt), answer=tuple(answer)) for answer in (row.answer, other.answer)]
+        for row, other in zip(rows, rows[1:] + rows[:1], strict=True)
+    ]
+    started = time.perf_counter()
+    student = open_student(base, method="qlora", rank=_RANK, steps=1, seed=0)
+    packs = pack_groups(groups, max_tokens=1536)
+    schedule = Schedule(epochs=1, learning_rate=_RATE, batch_size=_BATCH, evaluations_per_epoch=1, patience=9, seed=0)
+    run = Run(
+        student,
+        train=packs,
+        validation=packs[:1],
+        schedule=schedule,
+        folder=folder,
+        key="bench",
+        objective=DirectPreference(),
+    )
+    outcome = run.train(lambda step: None)
+    tokens = sum(2 * len(row.prompt) + len(row.answer) + len(other.answer) for row, other in zip(rows, rows[1:] + rows[:1], strict=True))
+    return _finish(started, student.model, folder, steps=outcome.steps, tokens=tokens)
 
 
 def _sft(base: Path, folder: Path, variant: str) -> Measured:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import logging
 import os
 import warnings
@@ -30,6 +31,9 @@ _SILENT = {
     "HF_HUB_OFFLINE": "1",
     "LANGCHAIN_TRACING_V2": "false",
     "LANGSMITH_TRACING": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TOKENIZERS_PARALLELISM": "false",
     "TQDM_DISABLE": "1",
@@ -38,7 +42,7 @@ _SILENT = {
 }
 # The openai client picks these up by itself and would send them to any endpoint.
 _FOREIGN_CREDENTIALS = "OPENAI_"
-_NOISY_LOGGERS = ("bitsandbytes.backends.cpu.ops", "httpx", "openai", "transformers")
+_NOISY_LOGGERS = ("bitsandbytes.backends.cpu.ops", "httpx", "openai", "transformers", "urllib3.connectionpool")
 
 
 def silence_libraries() -> None:
@@ -77,13 +81,27 @@ def lazy_import(name: str, *, extra: str) -> LazyModule:
     return LazyModule(name, extra=extra)
 
 
+def require_installed(name: str, *, extra: str) -> None:
+    """Refuse early what would fail later for want of a library; nothing is imported.
+
+    Raises:
+        MissingExtraError: The module is not installed.
+    """
+    if importlib.util.find_spec(name) is None:
+        raise _missing(name, extra=extra)
+
+
+def _missing(name: str | None, *, extra: str) -> MissingExtraError:
+    return MissingExtraError(
+        f"this needs the module {name!r}, which is not installed",
+        hint=f"Install it with: pip install 'assistant[{extra}]'",
+    )
+
+
 @functools.cache
 def _import(name: str, *, extra: str) -> ModuleType:
     silence_libraries()
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"this needs the module {error.name!r}, which is not installed",
-            hint=f"Install it with: pip install 'assistant[{extra}]'",
-        ) from error
+        raise _missing(error.name, extra=extra) from error

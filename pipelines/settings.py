@@ -74,6 +74,9 @@ class Settings(BaseSettings):
         default_factory=lambda: data_home() / "models", description="Where converted models are kept."
     )
     threads: int = Field(0, ge=0, description="Threads for the local models; 0 takes all cores.")
+    mlflow_url: str = Field(
+        "", description="MLflow that training reports to, as http, https or file URL; nothing is sent if empty."
+    )
     interface_language: Literal["auto", "en", "zh"] = Field("auto", description="Language of the terminal.")
 
     @classmethod

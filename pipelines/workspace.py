@@ -4,6 +4,7 @@ assistant.toml          settings, and the version of this layout
 documents/              a place for documents; others may lie anywhere
 datasets/NAME/          examples, splits, rejections, manifest
 adapters/NAME/          adapter, metrics, checkpoint, report
+searches/NAME/          trials of parameters for a dataset, and their report
 knowledge/NAME/         ledger of documents, Chroma, keyword index
 bots/NAME/              which model serves, its evaluation, its conversations
 calls.sqlite            every answer a model ever gave
@@ -61,6 +62,10 @@ class Workspace:
     def adapter(self, name: str) -> Path:
         """Folder of the adapter `name`."""
         return self._folder("adapters", name)
+
+    def search(self, dataset: str) -> Path:
+        """Folder of the search for parameters to learn `dataset` with."""
+        return self._folder("searches", dataset)
 
     def knowledge(self, name: str) -> Path:
         """Folder of the collection `name`."""

@@ -23,7 +23,9 @@ from pipelines.models.local import load_model, load_tokenizer
 from pipelines.models.packing import Pack, pack_examples
 from pipelines.models.render import Rendered
 from pipelines.operation import open_context
-from pipelines.training.loop import METRICS, Outcome, Run, Schedule
+from pipelines.training.loop import Run
+from pipelines.training.progress import METRICS, Outcome, Schedule
+from pipelines.training.student import Student
 from pipelines.training.quantize import add_adapter, dequantize_once, load_quantized
 from pipelines.training.scale.contract import (
     PreferenceRow,
@@ -147,7 +149,7 @@ def train_by_our_loop(student: PreTrainedModel, config: RunConfig, folder: Path)
         seed=config.seed,
     )
     train_packs, validation = (packs_of(path) for path in (config.train, config.validation))
-    run = Run(student, train=train_packs, validation=validation, schedule=schedule, folder=folder, key="k")
+    run = Run(Student(student), train=train_packs, validation=validation, schedule=schedule, folder=folder, key="k")
     return run.train(lambda step: None)
 
 

@@ -35,7 +35,7 @@ from pipelines.errors import AssistantError, DataError, SettingsError, TrainingE
 from pipelines.models.adapter import LayerChange, merge_adapter, read_changes
 from pipelines.models.catalog import CATALOG, DEFAULT_BASE_MODEL, packaged_files
 from pipelines.models.engine import Sampling
-from pipelines.models.local import LocalEngine, load_tokenizer
+from pipelines.models.local import open_engine, load_tokenizer
 from pipelines.models.render import render_prompt
 from pipelines.operation import Context, Event, Notice, Progress, open_context
 from pipelines.records import Message
@@ -715,7 +715,7 @@ def test_llama_cpp_answers_the_same(
         reply = post("/v1/chat/completions", messages=messages, max_tokens=12, temperature=0, lora=lora)
         return str(reply["choices"][0]["message"]["content"])
 
-    engine = LocalEngine(base_folder, name="base", adapter=trained.workspace.adapter("small"))
+    engine = open_engine(base_folder, name="base", adapter=trained.workspace.adapter("small"))
     ours = "".join(engine.stream(say(QUESTION), Sampling(max_tokens=12)))
     assert answer(1.0)[:12] == ours[:12]
     assert kind == "gguf-q8_0" or answer(0.0) != answer(1.0)

@@ -26,6 +26,22 @@ GROUP = LazyGroup(
             "pipelines.training.exporting.export:EXPORT_ADAPTER",
             "Write an adapter for other programs: merged, GGUF, Ollama; each is compared with the original.",
         ),
+        "search": Entry(
+            "pipelines.training.search:SEARCH_ADAPTERS",
+            "Search learning rate, rank and epochs on the validation split; goes on where it was stopped.",
+        ),
+        "head": Entry(
+            "pipelines.training.heads.train:TRAIN_HEAD",
+            "Fine-tune a small model to label texts or pieces of them; goes on where it was stopped.",
+        ),
+        "predict": Entry(
+            "pipelines.training.heads.predict:PREDICT",
+            "Label one text, or each text of a JSONL file, by a trained head.",
+        ),
+        "show": Entry(
+            "pipelines.training.adapters:SHOW_ADAPTER",
+            "Show how the run of an adapter went, and the files that it left.",
+        ),
         "list": Entry("pipelines.training.adapters:LIST_ADAPTERS", "List the adapters of the workspace."),
     },
 )

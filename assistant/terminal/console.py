@@ -12,12 +12,14 @@ from contextlib import contextmanager
 
 from pydantic import BaseModel
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TaskID
 from rich.table import Table
 from rich.text import Text
 
 from assistant.terminal import reports
 from assistant.terminal.language import InterfaceLanguage, detect_language, translate
+from assistant.terminal.plot import VALIDATION_MARK
+from assistant.terminal.progress import LiveProgress
 from pipelines import operation
 from pipelines.operation import Delta, Event, Notice, Plan
 from pipelines.text import clean_text
@@ -34,7 +36,7 @@ class Terminal:
         self.out = Console(highlight=False, soft_wrap=False)
         self.err = Console(stderr=True, highlight=False)
         self.language: InterfaceLanguage = detect_language("auto")
-        self._progress: Progress | None = None
+        self._progress: LiveProgress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._printed: dict[str, float] = {}
 
@@ -103,18 +105,12 @@ class Terminal:
 
     def _draw(self, event: operation.Progress) -> None:
         if self._progress is None:
-            self._progress = Progress(
-                SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[detail]}"),
-                console=self.err,
-            )
+            legend = f"         ⠤ {self.say('loss')}   {VALIDATION_MARK} {self.say('validation loss')}"
+            self._progress = LiveProgress(self.err, legend=legend)
             self._progress.start()
         if event.stage not in self._tasks:
             self._tasks[event.stage] = self._progress.add_task(self.say(event.stage), total=event.total, detail="")
+        self._progress.losses.take(event.stage, event.done, event.total, event.detail)
         self._progress.update(
             self._tasks[event.stage], completed=event.done, total=event.total, detail=self._detail(event)
         )

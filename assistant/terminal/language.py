@@ -18,6 +18,8 @@ _CHINESE = {
     "evaluating few-shot": "评测少样本提示",
     "evaluating tuned": "评测微调模型",
     # details of progress
+    "searching": "搜索参数",
+    "best": "最佳",
     "rejected": "淘汰",
     "loss": "损失",
     "tokens/s": "词元/秒",
@@ -29,6 +31,14 @@ _CHINESE = {
     "calls/s": "调用/秒",
     "tokens": "词元",
     "cost": "费用",
+    # the list of adapters
+    "adapter": "适配器",
+    "base": "基础模型",
+    "method": "方法",
+    "examples": "样本",
+    "steps": "步数",
+    "evaluation": "评测",
+    "newest": "最新",
     # approval
     "It will": "将要执行",
     "Time": "时间",

@@ -188,6 +188,29 @@ def _training_plan(report: BaseModel, say: Say) -> Iterable[RenderableType]:
         yield Text(say("green is what is learnt; the rest is only shown"), style="dim")
 
 
+def _adapters(report: BaseModel, say: Say) -> Iterable[RenderableType]:
+    table = Table()
+    for column in ("adapter", "base", "method"):
+        table.add_column(say(column))
+    for column in ("examples", "steps", "validation loss", "tokens/s", "minutes"):
+        table.add_column(say(column), justify="right")
+    table.add_column(say("evaluation"))
+    for line in report.model_dump()["adapters"]:
+        name = Text(clean_text(line["adapter"]), style="bold" if line["newest"] else "")
+        name.append(f" ({say('newest')})" if line["newest"] else "", style="green")
+        how = ", ".join(filter(None, (line["method"], line["objective"]))) or line["state"]
+        numbers = [line["examples"], line["steps"], line["best_validation_loss"], line["tokens_per_second"]]
+        low, high = line["difference"] or (None, None)
+        judged = line["verdict"] + (f" ({low:+.2f} … {high:+.2f})" if low is not None else "")
+        table.add_row(
+            name,
+            *(Text(clean_text(text)) for text in (line["base"], how)),
+            *("" if number in (None, 0) else f"{number:,.5g}" for number in (*numbers, line["minutes"])),
+            Text(clean_text(judged)),
+        )
+    yield table
+
+
 def _labelled(name: str, text: str) -> RenderableType:
     line = Text(f"{name}: ", style="dim")
     line.append(clean_text(text), style="default")
@@ -232,6 +255,7 @@ def _cell(value: object) -> str:
 _VIEWS: dict[str, View] = {
     "AskReport": _answer,
     "BuildReport": _build,
+    "ListAdaptersReport": _adapters,
     "EvaluateReport": _evaluation,
     "ExplainReport": _explain,
     "PlanReport": _forecast,

@@ -79,14 +79,21 @@ def data_files(params: TrainParams, context: Context) -> dict[str, Path]:
     return {**files, "test": test} if test.is_file() else files
 
 
-def read_data(params: TrainParams, context: Context) -> TrainingData:
+def read_data(params: TrainParams, context: Context, *, with_test: bool = True) -> TrainingData:
     """Read the splits; a file without a validation split is given one, by the hash of its records.
+
+    Args:
+        params: What to train on.
+        context: Where datasets are.
+        with_test: Whether to read the test split too; not where parameters are chosen.
 
     Raises:
         DataError: A line is no conversation, or there are too few.
     """
     files = data_files(params, context)
-    splits = {name: list(read_records(path, TrainingRecord)) for name, path in files.items()}
+    splits = {
+        name: list(read_records(path, TrainingRecord)) for name, path in files.items() if with_test or name != "test"
+    }
     if "validation" not in splits:
         splits |= _split(splits["train"], files["train"])
     for name in ("train", "validation"):

@@ -51,7 +51,12 @@ class Prepared:
 
 
 def prepare_data(
-    params: TrainParams, context: Context, tokenizer: PreTrainedTokenizerFast, *, longest: int | None
+    params: TrainParams,
+    context: Context,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    longest: int | None,
+    with_test: bool = True,
 ) -> Prepared:
     """Read, render and check the data, and pack it.
 
@@ -60,11 +65,12 @@ def prepare_data(
         context: Where datasets are.
         tokenizer: Of the base model.
         longest: Most tokens that the base model takes; None if it does not say.
+        with_test: Whether to look for leaks from the test split, which has to be read for that.
 
     Raises:
         DataError: It is not fit to learn.
     """
-    data = read_data(params, context)
+    data = read_data(params, context, with_test=with_test)
     pairs = OBJECTIVES[params.objective].needs_pairs
     max_length = min(params.max_length, longest or params.max_length)
     train = _render(tokenizer, data.train, split="train", pairs=pairs)
@@ -109,7 +115,7 @@ def prepare_run(
     base = context.models.base_folder(params.base)
     steps = round(params.epochs * -(-prepared.examples // params.batch_size))
     student = open_student(
-        base, method=params.method, rank=params.rank, steps=steps, seed=context.seed, has_memory=_has_memory(base)
+        base, method=params.method, rank=params.rank, steps=steps, seed=context.seed, has_memory=has_memory(base)
     )
     checkpoint.check_space(folder, parameters=sum(each.numel() for each in student.parameters()))
     return Run(
@@ -132,7 +138,7 @@ def prepare_run(
     )
 
 
-def _has_memory(base: Path) -> bool:
+def has_memory(base: Path) -> bool:
     """Whether dequantized weights fit beside everything else."""
     size_mb = sum(path.stat().st_size for path in base.glob("*.safetensors")) >> 20
     return free_memory_mb() > _MEMORY_TIMES * size_mb

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
+from pipelines.errors import MissingExtraError
+from pipelines.lazy import lazy_import
 from pipelines.manifest import Manifest
 from pipelines.models import hardware, local
 from pipelines.operation import Context
 from pipelines.training.inputs import MANIFEST, run_inputs, run_key
+from pipelines.training.loop import Run
 from pipelines.training.params import TrainParams, TrainReport
 from pipelines.training.prepare import Prepared, prepare_data, prepare_run
-from pipelines.training.progress import StepReport
+from pipelines.training.progress import Outcome, StepReport
+from pipelines.training.tracking import boards
+
+if TYPE_CHECKING:
+    from pipelines.training.tracking import report as page
+else:
+    page = lazy_import("pipelines.training.tracking.report", extra="track")
 
 
 def run_training(
@@ -52,16 +63,7 @@ def run_training(
     )
     if run.resumed_from_step:
         context.notice(f"training goes on from step {run.resumed_from_step}")
-    best: dict[int, dict[str, float]] = {}
-
-    def report(step: StepReport) -> None:
-        if step.measures:
-            best[step.step] = dict(step.measures)
-        show_step(step, context)
-        after_step(step)
-
-    outcome = run.train(report)
-    run.save_adapter()
+    outcome, measures = _train_watched(run, params, context, examples=prepared.examples, after_step=after_step)
     done = TrainReport(
         adapter=params.adapter_name,
         path=str(folder),
@@ -77,18 +79,56 @@ def run_training(
         seconds=round(time.monotonic() - started, 1),
         objective=params.objective,
         method=params.method,
-        validation={name: round(value, 4) for name, value in best.get(outcome.best_step, {}).items()},
+        validation={name: round(value, 4) for name, value in measures.items()},
         warnings=[f"{each.count} {each.detail}" for each in prepared.findings],
     )
     Manifest(path=folder / MANIFEST, inputs=inputs).finish(done)
     return done
 
 
-def load_data(params: TrainParams, context: Context) -> Prepared:
+def _train_watched(
+    run: Run,
+    params: TrainParams,
+    context: Context,
+    *,
+    examples: int,
+    after_step: Callable[[StepReport], None],
+) -> tuple[Outcome, Mapping[str, float]]:
+    """Train and keep the adapter, shown on boards and a page; return also what the best validation measured."""
+    folder = context.workspace.adapter(params.adapter_name)
+    values = params.model_dump(mode="json") | {"learning_rate": params.rate}
+    validated: dict[int, Mapping[str, float]] = {}
+    with boards.open_trackers(
+        folder,
+        params=values,
+        resumed_from_step=run.resumed_from_step,
+        mlflow_url=context.settings.mlflow_url,
+        notice=context.notice,
+    ) as trackers:
+
+        def report(step: StepReport) -> None:
+            if step.measures:
+                validated[step.step] = step.measures
+            trackers.log(step)
+            show_step(step, context)
+            after_step(step)
+
+        outcome = run.train(report)
+        run.save_adapter()
+        try:
+            shown = dataclasses.asdict(outcome) | {"examples": examples}
+            trackers.finish(page.write_page(folder, params=values, outcome=shown))
+        except (MissingExtraError, OSError) as error:  # the adapter is there; only its page is not
+            trackers.finish()
+            context.notice(f"there is no page about the run: {error}")
+    return outcome, validated.get(outcome.best_step, {})
+
+
+def load_data(params: TrainParams, context: Context, *, with_test: bool = True) -> Prepared:
     """Read and check the data of a run as its base model will see it."""
     base = context.models.base_folder(params.base)
     tokenizer = local.load_tokenizer(base)
-    return prepare_data(params, context, tokenizer, longest=local.context_tokens(base))
+    return prepare_data(params, context, tokenizer, longest=local.context_tokens(base), with_test=with_test)
 
 
 def show_step(step: StepReport, context: Context) -> None:

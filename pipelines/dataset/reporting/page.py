@@ -6,13 +6,11 @@ page forbids itself scripts and anything from elsewhere.
 
 from __future__ import annotations
 
-import functools
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import jinja2
 from markupsafe import Markup
 
 from pipelines.dataset.reporting import plots
@@ -20,10 +18,12 @@ from pipelines.dataset.reporting import view as report_view
 from pipelines.dataset.reporting.diversity import closest_pairs
 from pipelines.dataset.reporting.findings import find
 from pipelines.dataset.reporting.tally import Point, Tally
-from pipelines.dataset.reporting.view import LANGUAGES, Measured, pieces, spaced
+from pipelines.dataset.reporting.view import LANGUAGES, Measured, pieces
 from pipelines.models.embedder import Vectors
+from pipelines.pages import svg
+from pipelines.pages.environment import cut, page_template, spaced
 from pipelines.records import Language
-from pipelines.text import clean_text, language_of
+from pipelines.text import clean_text
 
 _TEMPLATE = "report.html.j2"
 _MOST_SCORES = 12
@@ -43,7 +43,7 @@ class Plot:
 
 def render_page(dataset: str, tally: Tally, measured: Measured, *, baseline_name: str = "") -> str:
     """Return the page about a dataset; the same counts and measures give the same bytes."""
-    return _template().render(
+    return page_template("pipelines.dataset", _TEMPLATE, pieces=pieces).render(
         dataset=dataset,
         tally=tally,
         measured=measured,
@@ -121,39 +121,11 @@ def _maps(measured: Measured) -> list[Plot]:
 
 def _map(name: str, sorted_by: Sequence[str], places: Vectors, points: Sequence[Point]) -> Plot:
     order = [value for value, _count in sorted(Counter(sorted_by).items(), key=lambda each: (-each[1], each[0]))]
-    shown = order if len(order) <= plots.COLOURS else order[: plots.COLOURS - 1]
+    shown = order if len(order) <= svg.COLOURS else order[: svg.COLOURS - 1]
     groups = [shown.index(value) if value in shown else len(shown) for value in sorted_by]
-    titles = [f"{_cut(clean_text(each.question), 160)} ({clean_text(value)})" for each, value in zip(points, sorted_by)]
+    titles = [f"{cut(clean_text(each.question), 160)} ({clean_text(value)})" for each, value in zip(points, sorted_by)]
     legend = [(value, number + 1) for number, value in enumerate(shown)]
     if len(shown) < len(order):
         legend.append((f"{len(order) - len(shown)} others", len(shown) + 1))
     drawing = plots.scatter(places, groups, titles, name=f"map-{name}", label=f"Map of the questions by {name}")
     return Plot(title=f"By {name}", drawing=Markup(drawing), legend=legend)
-
-
-@functools.cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipelines.dataset"),
-        autoescape=True,  # by name it would be off: the file ends in .j2
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "clean": clean_text,
-        "cut": _cut,
-        "language": language_of,
-        "pieces": pieces,
-        "spaced": spaced,
-        "day": lambda moment: moment.replace("T", " ").replace("+00:00", " UTC"),
-        "number": lambda value: f"{value:,}",
-        "percent": lambda share: f"{share:.1%}" if 0 < share < 0.1 else f"{share:.0%}",
-        "size": lambda share: f"{100 * share:.2f}%",
-        "value": lambda value: f"{value:.3g}" if value < 1000 else f"{value:,.0f}",
-    }
-    return environment.get_template(_TEMPLATE)
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[:most].rstrip()}…"

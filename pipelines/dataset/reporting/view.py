@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from pipelines.dataset.reporting.diversity import MEASURES, Comparison, Diversity, Measure
 from pipelines.dataset.reporting.tally import Point, Stage, Tally
+from pipelines.pages.environment import spaced
 from pipelines.records import Example
 
 if TYPE_CHECKING:
@@ -268,8 +269,3 @@ def pieces(example: Example) -> list[tuple[str, str]]:
             ]
             position = span.end
     return [*found, (example.question[position:], "")]
-
-
-def spaced(name: str) -> str:
-    """Return a name as words."""
-    return name.replace("_", " ")

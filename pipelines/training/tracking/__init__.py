@@ -1,0 +1,1 @@
+"""Tracking: what a run logs, as curves, boards, a page and words."""
