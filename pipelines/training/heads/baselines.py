@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from pipelines.records import Span
-from pipelines.text import fold_space, language_of, words
+from pipelines.text import language_of, words
 from pipelines.training.heads.labelled import Labelled
 
 _STRENGTHS = (1.0, 10.0, 100.0)
@@ -50,7 +50,7 @@ def predict_dictionary(train: Sequence[Labelled], texts: Sequence[str]) -> list[
     seen: dict[str, Counter[str]] = defaultdict(Counter)
     for record in train:
         for span in record.spans:
-            seen[_folded(record.text[span.start : span.end])][span.label] += 1
+            seen[record.text[span.start : span.end].casefold()][span.label] += 1
     labels = {piece: counts.most_common(1)[0][0] for piece, counts in seen.items()}
     longest = max(map(len, labels), default=0)
     return [_look_up(text, labels, longest=longest) for text in texts]
@@ -64,9 +64,9 @@ def _look_up(text: str, labels: dict[str, str], *, longest: int) -> list[Span]:
         if start < free:
             continue
         for end in reversed([each for each in borders if start < each <= start + longest]):
-            piece = text[start:end]
-            if not (piece[0].isspace() or piece[-1].isspace()) and _folded(piece) in labels:
-                spans.append(Span(start=start, end=end, label=labels[_folded(piece)]))
+            piece = text[start:end].casefold()
+            if piece in labels:
+                spans.append(Span(start=start, end=end, label=labels[piece]))
                 free = end
                 break
     return spans
@@ -78,7 +78,3 @@ def _is_border(text: str, at: int) -> bool:
         return True
     before, after = text[at - 1], text[at]
     return not (before.isalnum() and after.isalnum()) or "zh" in (language_of(before), language_of(after))
-
-
-def _folded(piece: str) -> str:
-    return fold_space(piece).casefold()

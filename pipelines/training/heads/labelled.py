@@ -84,7 +84,7 @@ def load_labelled(source: Path, *, kind: HeadKind) -> LabelledData:
     """
     files = data_files(source)
     if not files or (source.is_dir() and files[0].name != "train.jsonl"):
-        missing = source / "train.jsonl" if source.is_dir() else source
+        missing = source if source.suffix == ".jsonl" else source / "train.jsonl"
         raise DataError(
             f"there is no {missing}", path=missing, hint="Name a dataset that was curated, or a .jsonl file."
         )
