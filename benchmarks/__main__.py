@@ -21,6 +21,7 @@ MEASURES = (
     "duplicates",
     "privacy",
     "exporting",
+    "heads",
 )
 
 
