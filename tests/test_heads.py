@@ -455,7 +455,7 @@ def test_a_chat_model_takes_a_head_too(context: Context, recorder: Recorder) -> 
     path = write_lines(context.workspace.root / "some.jsonl", texts)
     params = HeadParams(dataset=str(path), base=DEFAULT_BASE_MODEL, epochs=1, max_length=16, class_weights=True)
     report = train_head(params, context)
-    assert report.trained == "lora"
+    assert (report.trained, report.adapter, report.unknown_share) == ("lora", "some", 0)
     assert report.cut == len(texts)
     assert Notice(message=f"of {len(texts)} texts only the first 16 tokens are read") in recorder.events
     opened = open_labeller(Path(report.path), base_folder=find_base(DEFAULT_BASE_MODEL, context))
@@ -463,6 +463,27 @@ def test_a_chat_model_takes_a_head_too(context: Context, recorder: Recorder) -> 
     together, _cut = opened.label(asked)
     alone = [opened.label([text])[0][0] for text in asked]
     assert [each.score for each in together] == pytest.approx([each.score for each in alone], abs=0.02)
+
+
+def test_what_the_model_cannot_read_is_said(context: Context, recorder: Recorder) -> None:
+    """An English encoder has no tokens for most Chinese characters."""
+    texts = [(f"请把{room}的灯打开，谢谢您", "灯") for room in "厨厅室库阁廊"]
+    texts += [(f"今天{room}会不会下雨呢", "雨") for room in "晨晚夜午早间"]
+    lines: list[dict[str, object]] = [{"text": text, "label": label} for text, label in texts]
+    report = train_head(
+        HeadParams(dataset=str(write_lines(context.workspace.root / "zh.jsonl", lines)), epochs=1), context
+    )
+    assert report.unknown_share > 0.1
+    assert any(isinstance(event, Notice) and "choose another --base" in event.message for event in recorder.events)
+
+
+def test_a_file_that_holds_no_head_is_named(context: Context) -> None:
+    """Bytes that are no weights, or somebody else's weights, are not loaded."""
+    folder = context.workspace.adapter("odd")
+    folder.mkdir(parents=True)
+    (folder / "head.safetensors").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="cannot be read"):
+        predict_labels(PredictParams(adapter="odd", text="Hello"), context)
 
 
 def test_what_cannot_start_says_why(context: Context) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy
@@ -49,6 +49,12 @@ class TextEncoder:
         start = next(at for at in range(len(whole)) if whole[at : at + len(bare)] == bare)
         self._before, self._after = tuple(whole[:start]), tuple(whole[start + len(bare) :])
         self._capacity = max_length - len(self._before) - len(self._after)
+
+    def unknown_share(self, items: Iterable[Item]) -> float:
+        """Return the share of tokens that stand for what the model has no token for."""
+        unknown = self._tokenizer.unk_token_id
+        tokens = [token for item in items for token in item.tokens]
+        return tokens.count(unknown) / max(len(tokens), 1)
 
     def encode_whole(self, text: str) -> tuple[Item, bool]:
         """Return a text as one item, and whether its end had to be cut off."""

@@ -21,6 +21,7 @@ from pipelines.records import SPLITS, Span, Split
 from pipelines.text import fold_space
 
 HeadKind = Literal["classification", "tokens"]
+FILE_SUFFIX = ".jsonl"
 _EXAMPLE_KINDS: dict[HeadKind, str] = {"classification": "classification", "tokens": "spans"}
 _SHARES: dict[Split, float] = {"test": 0.2, "validation": 0.12}
 _FEWEST_PER_LABEL = 2
@@ -84,7 +85,7 @@ def load_labelled(source: Path, *, kind: HeadKind) -> LabelledData:
     """
     files = data_files(source)
     if not files or (source.is_dir() and files[0].name != "train.jsonl"):
-        missing = source if source.suffix == ".jsonl" else source / "train.jsonl"
+        missing = source if source.suffix == FILE_SUFFIX else source / "train.jsonl"
         raise DataError(
             f"there is no {missing}", path=missing, hint="Name a dataset that was curated, or a .jsonl file."
         )

@@ -1,7 +1,7 @@
 """A small model with a linear head: an encoder pooled by its mean, a causal model by its last token.
 
 What is trained is either every weight but the embeddings (`full`) or a LoRA adapter (`lora`),
-and the head in both cases. It is kept in float32 beside `head.json`; the rest is the base model's.
+and the head in both cases. It is kept in float32, in one file; the rest is the base model's.
 
 Source:
     Hu et al. 2021, LoRA, section 4.1, arXiv:2106.09685.
@@ -9,7 +9,6 @@ Source:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy
 import torch
 from pydantic import BaseModel, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from pipelines.errors import DataError, SettingsError, TrainingError
@@ -27,7 +26,7 @@ from pipelines.lazy import lazy_import
 from pipelines.models.hardware import fast_dtype
 from pipelines.training.heads.encoding import Item, Probabilities
 from pipelines.training.heads.labelled import HeadKind
-from pipelines.workspace import write_json
+from pipelines.workspace import replacing
 
 if TYPE_CHECKING:
     import peft
@@ -35,7 +34,8 @@ else:
     peft = lazy_import("peft", extra="train")
 
 Trained = Literal["full", "lora"]
-CONFIG_FILE, WEIGHTS_FILE = "head.json", "head.safetensors"
+WEIGHTS_FILE = "head.safetensors"
+_CONFIG = "head"  # in the file's metadata
 _RANK = 16
 _DROPOUT = 0.1
 _BATCH_TOKENS = 4_096
@@ -187,15 +187,15 @@ def _by_length(items: Sequence[Item]) -> Iterator[list[int]]:
 
 
 def save_head(head: Head, weights: dict[str, torch.Tensor], folder: Path) -> None:
-    """Write the head, with `weights` as its trained parameters.
+    """Write the head, with `weights` as its trained parameters, so that it is there whole or not at all.
 
     Raises:
         TrainingError: It cannot be written.
     """
     try:
-        save_file({name: weight.contiguous() for name, weight in weights.items()}, folder / WEIGHTS_FILE)
-        write_json(folder / CONFIG_FILE, head.config.model_dump(mode="json"))
-    except (OSError, SafetensorError) as error:
+        with replacing(folder / WEIGHTS_FILE, "wb") as file:
+            file.write(save(weights, metadata={_CONFIG: head.config.model_dump_json()}))
+    except OSError as error:
         raise TrainingError(
             f"the head cannot be written to {folder}: {error}",
             hint="Free some disk space and run the same command again.",
@@ -208,14 +208,15 @@ def read_config(folder: Path) -> HeadConfig:
     Raises:
         DataError: It holds none.
     """
-    path = folder / CONFIG_FILE
-    try:
-        return HeadConfig.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
         raise DataError(
             f"there is no trained head in {folder}", path=folder, hint="Train one with: assistant train head DATASET"
-        ) from error
-    except (OSError, ValueError, ValidationError) as error:
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            return HeadConfig.model_validate_json(file.metadata()[_CONFIG])
+    except (OSError, SafetensorError, KeyError, TypeError, ValidationError) as error:
         raise DataError(f"{path} cannot be read: {error}", path=path, hint="Train the head again.") from error
 
 

@@ -35,6 +35,7 @@ class PreparedSplits:
     cut: int  # texts of which the end is not read
     windowed: int  # texts that are read in several windows
     misaligned: int  # spans that begin or end inside of a word
+    unknown_share: float  # of the training tokens
 
 
 def prepare(data: LabelledData, encoder: TextEncoder, config: HeadConfig) -> PreparedSplits:
@@ -52,7 +53,13 @@ def prepare(data: LabelledData, encoder: TextEncoder, config: HeadConfig) -> Pre
         made.append(split)
     train, validation, test = made
     return PreparedSplits(
-        train=train, validation=validation, test=test, cut=cut, windowed=windowed, misaligned=misaligned
+        train=train,
+        validation=validation,
+        test=test,
+        cut=cut,
+        windowed=windowed,
+        misaligned=misaligned,
+        unknown_share=encoder.unknown_share(train.items),
     )
 
 

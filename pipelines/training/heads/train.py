@@ -17,7 +17,7 @@ from pipelines.models.catalog import CATALOG, DEFAULT_EMBEDDER, find_model
 from pipelines.operation import Context, Operation, Plan, Positional
 from pipelines.records import Name
 from pipelines.training.heads.figures import HeadFigures
-from pipelines.training.heads.labelled import HeadKind, LabelledData, data_files, load_labelled
+from pipelines.training.heads.labelled import FILE_SUFFIX, HeadKind, LabelledData, data_files, load_labelled
 from pipelines.workspace import locked
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ else:
 
 MANIFEST = "manifest.json"
 ENCODER = "encoder"
+_MUCH_UNKNOWN = 0.05  # share of tokens
 _LEARNING_RATES = {"full": 3e-4, "lora": 2e-3}
 # Short texts that two cores get through in a second, by the embedded encoder.
 _TEXTS_PER_SECOND = (40.0, 250.0)
@@ -62,7 +63,8 @@ class HeadParams(BaseModel):
     @property
     def adapter_name(self) -> str:
         """Name of what is trained."""
-        return self.adapter or Path(self.dataset).stem
+        path = Path(self.dataset)
+        return self.adapter or (path.stem if path.suffix == FILE_SUFFIX else path.name)
 
     @property
     def base_name(self) -> str:
@@ -85,6 +87,7 @@ class HeadReport(HeadFigures):
     cut: int  # texts of which the end was not read
     windowed: int  # texts that were read in several windows
     misaligned: int  # spans that begin or end inside of a word, so that they cannot be found exactly
+    unknown_share: float  # of the training tokens: characters that the base model has no token for
     steps: int
     best_step: int
     resumed_from_step: int
@@ -150,7 +153,7 @@ def find_base(name: str, context: Context) -> Path:
 def _source(params: HeadParams, context: Context) -> Path:
     """Return the dataset's folder, or the file that was named."""
     path = Path(params.dataset)
-    if path.suffix == ".jsonl" or len(path.parts) > 1:
+    if path.suffix == FILE_SUFFIX or len(path.parts) > 1:
         return context.resolve(path)
     return context.workspace.dataset(params.dataset)
 
@@ -228,6 +231,7 @@ def _counts(data: LabelledData, splits: preparing.PreparedSplits) -> dict[str, A
         "cut": splits.cut,
         "windowed": splits.windowed,
         "misaligned": splits.misaligned,
+        "unknown_share": round(splits.unknown_share, 4),
     }
 
 
@@ -237,10 +241,13 @@ def _tell(data: LabelledData, splits: preparing.PreparedSplits, context: Context
         f"{data.other_kinds} examples of other kinds are left out": data.other_kinds,
         f"of {splits.cut} texts only the first {max_length} tokens are read": splits.cut,
         f"{splits.windowed} texts of more than {max_length} tokens are read in windows": splits.windowed,
+        f"the base model has no tokens for {splits.unknown_share:.0%} of what it reads; choose another --base": (
+            splits.unknown_share > _MUCH_UNKNOWN
+        ),
         f"{splits.misaligned} spans begin or end inside of a word, and cannot be found exactly": splits.misaligned,
     }
-    for message, count in said.items():
-        if count:
+    for message, is_so in said.items():
+        if is_so:
             context.notice(message)
 
 
