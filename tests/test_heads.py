@@ -35,6 +35,7 @@ TEXTS = {
     "music": ("play a song in the {}", "I want to hear the radio in the {}", "louder music for the {}"),
     "weather": ("will it rain on the {} today", "how cold is it outside the {}", "is there snow before the {}"),
 }
+LEARNT_BY_HEART = HeadParams(dataset="wishes", trained="full", epochs=8, patience=2, learning_rate=1e-3)
 NAMES = ("Hedda", "Anna Berg", "Tomas", "Ilse Kroll", "Marek", "Ruth", "Jonas Lind", "Petra")
 TOWNS = ("Tallinn", "Porto", "New Haven", "Graz", "Lyon", "Bergen")
 SENTENCES = ("{} moved to {} in spring.", "In autumn {} was seen near {}.", "A letter from {} came out of {}, unread.")
@@ -96,7 +97,7 @@ def sorter(shared: tuple[Context, Recorder]) -> HeadReport:
     """A head that sorts texts."""
     context, _recorder = shared
     write_curated(context.workspace.dataset("wishes"), sorted_texts())
-    return train_head(HeadParams(dataset="wishes", epochs=8, patience=2, learning_rate=1e-3), context)
+    return train_head(LEARNT_BY_HEART, context)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,9 @@ def finder(shared: tuple[Context, Recorder]) -> HeadReport:
     """A head that finds persons and towns."""
     context, _recorder = shared
     path = write_lines(context.workspace.root / "towns.jsonl", marked_texts())
-    return train_head(HeadParams(dataset=str(path), kind="tokens", epochs=6, learning_rate=1e-3), context)
+    return train_head(
+        HeadParams(dataset=str(path), kind="tokens", trained="full", epochs=6, learning_rate=1e-3), context
+    )
 
 
 @pytest.fixture(scope="module")
@@ -312,7 +315,7 @@ def test_a_head_learns_to_sort(sorter: HeadReport, shared: tuple[Context, Record
     assert (best["validation_f1"], best["step"]) == (sorter.validation_f1, sorter.best_step)
     [line] = [each for each in list_adapters(ListAdaptersParams(), context).adapters if each.adapter == "wishes"]
     assert (line.state, line.base) == ("trained", DEFAULT_EMBEDDER)
-    assert train_head(HeadParams(dataset="wishes", epochs=8, patience=2, learning_rate=1e-3), context) == sorter
+    assert train_head(LEARNT_BY_HEART, context) == sorter
 
 
 def test_the_saved_head_predicts_what_was_reported(sorter: HeadReport, shared: tuple[Context, Recorder]) -> None:

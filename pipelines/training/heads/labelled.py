@@ -21,6 +21,7 @@ from pipelines.records import SPLITS, Span, Split
 from pipelines.text import fold_space
 
 HeadKind = Literal["classification", "tokens"]
+Trained = Literal["lora", "full"]  # an adapter, or every weight but the embeddings
 FILE_SUFFIX = ".jsonl"
 _EXAMPLE_KINDS: dict[HeadKind, str] = {"classification": "classification", "tokens": "spans"}
 _SHARES: dict[Split, float] = {"test": 0.2, "validation": 0.12}

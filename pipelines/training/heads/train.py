@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field
 
@@ -17,7 +17,7 @@ from pipelines.models.catalog import CATALOG, DEFAULT_EMBEDDER, find_model
 from pipelines.operation import Context, Operation, Plan, Positional
 from pipelines.records import Name
 from pipelines.training.heads.figures import HeadFigures
-from pipelines.training.heads.labelled import FILE_SUFFIX, HeadKind, LabelledData, data_files, load_labelled
+from pipelines.training.heads.labelled import FILE_SUFFIX, HeadKind, LabelledData, Trained, data_files, load_labelled
 from pipelines.workspace import locked
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ else:
 MANIFEST = "manifest.json"
 ENCODER = "encoder"
 _MUCH_UNKNOWN = 0.05  # share of tokens
-_LEARNING_RATES = {"full": 3e-4, "lora": 2e-3}
+_LEARNING_RATES: dict[Trained, float] = {"lora": 2e-3, "full": 3e-4}
 # Short texts that two cores get through in a second, by the embedded encoder.
 _TEXTS_PER_SECOND = (40.0, 250.0)
 
@@ -48,12 +48,10 @@ class HeadParams(BaseModel):
     base: str = Field(
         ENCODER, description="'encoder' (the embedded one), a name of models list, or a Hugging Face folder."
     )
-    trained: Literal["auto", "full", "lora"] = Field(
-        "auto", description="All weights or a LoRA adapter; auto: all of an encoder, LoRA for a chat model."
-    )
+    trained: Trained = Field("lora", description="A LoRA adapter, or all weights but the embeddings (full).")
     epochs: int = Field(20, ge=1, le=1_000, description="Passes over the training split, at most.")
     learning_rate: float | None = Field(
-        None, gt=0, le=1, description="Highest learning rate; 3e-4 for all weights, 2e-3 for LoRA unless given."
+        None, gt=0, le=1, description="Highest learning rate; 2e-3 for LoRA, 3e-4 for all weights unless given."
     )
     batch_size: int = Field(16, ge=1, le=1024, description="Texts per step.")
     max_length: int = Field(256, ge=16, le=8192, description="Tokens that are read at once.")
@@ -79,7 +77,7 @@ class HeadReport(HeadFigures):
     path: str
     kind: HeadKind
     base: str
-    trained: str
+    trained: Trained
     examples: int
     splits: dict[str, int]
     made_splits: list[str]
@@ -176,7 +174,7 @@ def _train(
         kind=params.kind,
         labels=data.labels,
         base=params.base_name,
-        trained=params.trained if params.trained != "auto" else model.best_way(base_folder),
+        trained=params.trained,
         max_length=params.max_length,
     )
     splits = preparing.prepare(data, labeller.open_encoder(base_folder, max_length=params.max_length), config)
