@@ -15,6 +15,7 @@ MEASURES = (
     "indexing",
     "decoding",
     "training",
+    "training_trl",
     "answering",
     "generation",
     "crash",
@@ -22,6 +23,7 @@ MEASURES = (
     "privacy",
     "exporting",
     "exports",
+    "heads",
 )
 
 

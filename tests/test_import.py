@@ -118,6 +118,11 @@ SHAPES: dict[str, tuple[object, ExampleKind, list[tuple[str, str]]]] = {
     "kto": ({"prompt": "When?", "completion": "At noon.", "label": True}, ExampleKind.INSTRUCTION, ONE_TURN),
     "chinese names": ({"问题": "When?", "答案": "At noon."}, ExampleKind.INSTRUCTION, ONE_TURN),
     "label": ({"text": "Lovely!", "label": 1}, ExampleKind.CLASSIFICATION, [("user", "Lovely!"), ("assistant", "1")]),
+    "spans": (
+        {"text": "Hedda rang.", "spans": [{"start": 0, "end": 5, "label": "person"}]},
+        ExampleKind.SPANS,
+        [("user", "Hedda rang."), ("assistant", '[{"text": "Hedda", "label": "person"}]')],
+    ),
     "dpo": ({"prompt": "When?", "chosen": "At noon.", "rejected": "Dunno."}, ExampleKind.PREFERENCE, ONE_TURN),
     "dpo with whole conversations": (
         {"prompt": "When?", "chosen": OPENAI[1:], "rejected": [OPENAI[1], {**OPENAI[2], "content": "Dunno."}]},
@@ -190,6 +195,15 @@ UNUSABLE = {
         "do not answer the same question",
     ),
     "half a character": ({"question": "When?", "answer": "At \ud83d"}, "half a character"),
+    "span outside": ({"text": "Hedda", "spans": [{"start": 3, "end": 9, "label": "p"}]}, "marks nothing"),
+    "span without label": (
+        {"text": "Hedda", "spans": [{"start": 0, "end": 5}]},
+        "not usable (0.label: Field required)",
+    ),
+    "span in a span": (
+        {"text": "Hedda", "spans": [{"start": 0, "end": 5, "label": "p"}, {"start": 2, "end": 4, "label": "q"}]},
+        "overlaps the one before",
+    ),
     "empty label": ({"text": "Lovely!", "label": ""}, "its label is empty"),
 }
 
@@ -204,6 +218,17 @@ def test_unusable_records(name: str, context: Context) -> None:
     assert rejection.reason.startswith("line 2 ")
     assert reason in rejection.reason
     assert (report.kept, report.rejected) == (2, {"schema": 1})
+
+
+def test_spans_stay_on_their_pieces(context: Context) -> None:
+    """Where cleaning a text moves it, the spans move along; a text may also have none."""
+    text = " \u200bRing Zoe\u0308 in Tallinn!\n"
+    places = [(text.index(piece), text.index(piece) + len(piece)) for piece in ("Zoe\u0308", "Tallinn")]
+    spans = [{"start": start, "end": end, "label": "name", "id": 4} for start, end in reversed(places)]
+    take_in(context, lines({"text": text, "spans": spans}, {"text": "Nobody rang.", "spans": []}))
+    marked, bare = examples_of(context)
+    assert [marked.question[span.start : span.end] for span in marked.spans] == ["Zo\u00eb", "Tallinn"]
+    assert (bare.kind, bare.spans, bare.answer) == (ExampleKind.SPANS, (), "[]")
 
 
 def test_turns_without_a_partner_are_trimmed(context: Context) -> None:

@@ -25,7 +25,6 @@ from pipelines.models.render import Rendered
 from pipelines.operation import open_context
 from pipelines.training.loop import Run
 from pipelines.training.progress import METRICS, Outcome, Schedule
-from pipelines.training.student import Student
 from pipelines.training.quantize import add_adapter, dequantize_once, load_quantized
 from pipelines.training.scale.contract import (
     PreferenceRow,
@@ -39,6 +38,7 @@ from pipelines.training.scale.contract import (
 from pipelines.training.scale.launch import CONFIGS, check_processes, run
 from pipelines.training.scale.students import Machine
 from pipelines.training.scale.trl_engine import last_checkpoint, train, training_arguments
+from pipelines.training.student import Student
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES, BATCH, EPOCHS = 10, 4, 4  # ten do not fill three batches of four: the last one has blanks

@@ -35,7 +35,7 @@ from pipelines.errors import AssistantError, DataError, SettingsError, TrainingE
 from pipelines.models.adapter import LayerChange, merge_adapter, read_changes
 from pipelines.models.catalog import CATALOG, DEFAULT_BASE_MODEL, packaged_files
 from pipelines.models.engine import Sampling
-from pipelines.models.local import open_engine, load_tokenizer
+from pipelines.models.local import load_tokenizer, open_engine
 from pipelines.models.render import render_prompt
 from pipelines.operation import Context, Event, Notice, Progress, open_context
 from pipelines.records import Message

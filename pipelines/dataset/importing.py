@@ -38,9 +38,15 @@ _PROGRESS_EVERY = 500
 _SHOWN_TEXT = 2_000
 
 Format = Literal["auto", "jsonl", "csv", "sharegpt", "alpaca", "openai", "chat-log"]
-# Without `spans`: no usual format brings the offsets of labelled pieces.
 Kind = Literal[
-    "grounded", "unanswerable", "false_premise", "instruction", "conversation", "classification", "preference"
+    "grounded",
+    "unanswerable",
+    "false_premise",
+    "instruction",
+    "conversation",
+    "classification",
+    "spans",
+    "preference",
 ]
 
 
@@ -236,6 +242,8 @@ class _Reader:
             raise ValueError("is to be grounded, but its answer quotes nothing of a passage that it brings")
         if kind is ExampleKind.PREFERENCE and not parts.rejected:
             raise ValueError("is to be a preference, but has no worse answer")
+        if kind is ExampleKind.SPANS and parts.spans is None:
+            raise ValueError("is to have spans, but brings none")
         said = [each.content for each in parts.messages]
         worse = parts.rejected if kind is ExampleKind.PREFERENCE else ""
         example = Example(
@@ -248,6 +256,7 @@ class _Reader:
             sources=(chunk.id,) if chunk else (),
             quotes=quotes,
             label=answer if kind is ExampleKind.CLASSIFICATION else "",
+            spans=parts.spans or () if kind is ExampleKind.SPANS else (),
             rejected=worse,
             teacher=IMPORTED,
             prompt=_PROMPT,
@@ -266,6 +275,8 @@ class _Reader:
 def _kind(parts: Parts, quotes: Sequence[Quote]) -> ExampleKind:
     if parts.rejected:
         return ExampleKind.PREFERENCE
+    if parts.spans is not None:
+        return ExampleKind.SPANS
     if parts.label:
         return ExampleKind.CLASSIFICATION
     if quotes:

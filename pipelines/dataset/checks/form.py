@@ -28,6 +28,8 @@ from pipelines.text import fold_space, words
 
 _Problem = tuple[str, str]  # the check's name, and what is wrong
 
+_IMPORTED = "import"  # teacher of what was not written here
+
 _ASKED = frozenset({ExampleKind.GROUNDED, ExampleKind.UNANSWERABLE, ExampleKind.FALSE_PREMISE})
 _LABELLED = frozenset({ExampleKind.CLASSIFICATION, ExampleKind.SPANS})
 _MAY_REFUSE = frozenset({ExampleKind.UNANSWERABLE, ExampleKind.PREFERENCE, ExampleKind.CONVERSATION})
@@ -158,7 +160,10 @@ def _question_problem(example: Example) -> _Problem | None:
 
 
 def _answer_problem(example: Example) -> _Problem | None:
-    if not _has_content(example.answer):
+    # A text that somebody went through and marked nothing in teaches what not to mark; a teacher
+    # that marks nothing has not done what it was asked for.
+    is_unmarked = example.kind is ExampleKind.SPANS and example.teacher == _IMPORTED and not example.spans
+    if not _has_content(example.answer) and not is_unmarked:
         return "form", f"the answer says nothing: {example.answer[:80]!r}"
     if example.kind in _LABELLED:
         return None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from pipelines.records import Message, Role
+from pipelines.dataset.imports.spans import place_spans, read_spans
+from pipelines.records import Message, Role, Span
 from pipelines.text import clean_text
 
 QUESTION_NAMES = ("question", "prompt", "query", "problem", "instruction", "input", "user", "问题", "提问")
@@ -64,6 +67,7 @@ class Parts:
     title: str = ""
     label: str = ""
     rejected: str = ""
+    spans: tuple[Span, ...] | None = None  # of a text that is marked; () where there is nothing to mark
     trimmed: int = 0  # turns before the first question, or after the last answer
 
 
@@ -128,7 +132,7 @@ def conversation(turns: Sequence[tuple[Role, str]], **others: str) -> Parts:
         if not message.content:
             raise ValueError(f"has an empty message of the {message.role}")
     kept = [each for each in system if each.content]
-    return Parts(messages=(*kept, *spoken), trimmed=trimmed, **others)
+    return Parts(messages=(*kept, *spoken), spans=None, trimmed=trimmed, **others)
 
 
 def _openai(fields: Fields, columns: Columns) -> Parts | None:
@@ -227,6 +231,17 @@ def _labelled(fields: Fields, columns: Columns) -> Parts | None:
     return conversation([("user", text), ("assistant", label)], label=clean(label))
 
 
+def _marked(fields: Fields, columns: Columns) -> Parts | None:
+    del columns
+    if not any(name in fields for name in _TEXT_NAMES) or not isinstance(fields.get("spans"), list):
+        return None
+    text = _text(fields, _TEXT_NAMES)
+    spans = place_spans(read_spans(fields["spans"]), before=text, after=clean(text))
+    said = [{"text": clean(text)[span.start : span.end], "label": span.label} for span in spans]
+    parts = conversation([("user", text), ("assistant", json.dumps(said, ensure_ascii=False))])
+    return dataclasses.replace(parts, spans=tuple(spans))
+
+
 def _chatml(fields: Fields, columns: Columns) -> Parts | None:
     del columns
     turns = _CHATML.findall(text) if isinstance(text := fields.get("text"), str) else []
@@ -240,6 +255,7 @@ SHAPES: dict[str, Shape] = {
     "preference": _preference,
     "alpaca": _alpaca,
     "pair": _pair,
+    "spans": _marked,
     "labelled": _labelled,
     "chatml": _chatml,
 }

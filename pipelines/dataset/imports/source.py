@@ -24,7 +24,7 @@ from pipelines.text import clean_text
 
 EXPECTED = (
     "Expected JSON or JSONL (messages, conversations, instruction and output, question and answer, text and label, "
-    "or chosen and rejected), CSV with such columns, or a chat log of 'name: text' lines"
+    "text and spans, or chosen and rejected), CSV with such columns, or a chat log of 'name: text' lines"
 )
 _HEAD_CHARACTERS = 100_000
 _SHOWN = 200
