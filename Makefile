@@ -28,7 +28,7 @@ demo: setup ## build a chatbot from examples/handbook, and ask it three question
 	$(ASK) "Which airline flies to Reykjavik on Mondays?"
 
 test: setup ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --dist loadfile
 
 lint: setup ## check style, types and the import contract
 	$(BIN)/ruff check .

@@ -188,7 +188,6 @@ def _train(name: str, examples: Sequence[Example], context: Context) -> Path:
     held = [example for number, example in enumerate(examples) if number % _VALIDATION == 0]
     write_records(folder / "train.jsonl", [example for example in examples if example not in held])
     write_records(folder / "validation.jsonl", held)
-    write_records(folder / "test.jsonl", held)  # not used: people's questions judge
     train_adapter(TrainParams(dataset=name, base=DEFAULT_BASE_MODEL), context)
     return context.workspace.adapter(name)
 

@@ -7,9 +7,10 @@ may be gzipped); without it the handbook's chunks are asked about themselves.
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.measure import HANDBOOK
@@ -38,6 +39,51 @@ def separate_rows(base: Path) -> list[SupervisedRow]:
         messages = (*answer_messages(question, [shown], closest=answer), Message(role="assistant", content=answer))
         rows.append(_row(render_example(tokenizer, messages)))
     return rows
+
+
+def write_answers(path: Path, *, examples: int, passages: int = 0) -> Path:
+    """Write conversations about the handbook as `train start` takes them; without passages, bare questions."""
+    rows = []
+    for asked, said in _conversations(passages):
+        messages = [*asked, Message(role="assistant", content=said)]
+        rows.append({"messages": [message.model_dump() for message in messages]})
+    return _write(path, rows[:examples])
+
+
+def write_preferences(path: Path, *, examples: int) -> Path:
+    """Write pairs: the sentence asked for, and the next one."""
+    asked = list(_conversations(2))
+    rows = [
+        {
+            "messages": [message.model_dump() for message in (*prompt, Message(role="assistant", content=said))],
+            "rejected": other,
+        }
+        for (prompt, said), (_prompt, other) in itertools.pairwise(asked)
+        if other != said
+    ]
+    return _write(path, rows[:examples])
+
+
+def _write(path: Path, rows: list[dict[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def _conversations(passages: int) -> Iterator[tuple[Sequence[Message], str]]:
+    """Yield what is asked and what is to be said, about groups of that many passages."""
+    chunks = _handbook_chunks()
+    size = max(1, passages)
+    for start in range(0, len(chunks) - size, size):
+        shown = chunks[start : start + size]
+        for number, chunk in enumerate(shown, start=1):
+            for begin, end in sentence_spans(chunk.text):
+                sentence = fold_space(chunk.text[begin:end])
+                question = f"What about {sentence[:40]}?"
+                if passages:
+                    quote = format_citation(sentence, number)
+                    yield answer_messages(question, shown, closest=quote), quote
+                else:
+                    yield [Message(role="user", content=question)], sentence
 
 
 def _row(example: Rendered) -> SupervisedRow:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from filelock import FileLock
 
 from pipelines.lazy import silence_libraries
+from pipelines.models.catalog import DEFAULT_BASE_MODEL
 from pipelines.operation import Context, Event, Plan, open_context
 from pipelines.workspace import Workspace
 
@@ -24,11 +26,24 @@ HANDBOOK = Path(__file__).parent.parent / "examples" / "handbook"
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _own_core() -> None:
+    """Each of several test processes has a core of its own: threads that wait for each other's cores crawl."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _converted_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Converted models are shared by all tests, and not with the person who runs them."""
-    folder = os.environ.get("TEST_DATA_HOME") or str(tmp_path_factory.mktemp("data-home"))
+    """Converted models are shared by all tests and test processes, and not with the person who runs them."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = os.environ.get("TEST_DATA_HOME") or str(shared / "data-home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", folder)
+        with FileLock(shared / "data-home.lock"):  # one process converts, the others find it done
+            open_context(base).models.base_folder(DEFAULT_BASE_MODEL)
         yield
 
 

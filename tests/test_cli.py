@@ -273,7 +273,6 @@ def test_endpoint(
     [
         ["bot", "build", "bees", "--documents", "missing"],
         ["data", "generate", "bees", "--collection", "missing"],
-        ["train", "start", "bees"],
         ["docs", "remove", "bees.md"],
     ],
     ids=words,
@@ -433,7 +432,6 @@ def test_workspace_around_the_current_folder(here: Path, monkeypatch: pytest.Mon
         (["bot", "build", "bees", "--topic", "Keeping bees"], ["notes", "200 examples", "QLoRA"]),
         (["bot", "build", "bees", "--documents", "docs", "--examples", "50"], ["index the documents", "50 examples"]),
         (["data", "generate", "bees", "--topic", "Keeping bees"], ["writes questions on this machine"]),
-        (["train", "start", "bees"], ["QLoRA"]),
     ],
     ids=words,
 )
@@ -445,6 +443,20 @@ def test_dry_run(arguments: list[str], steps: list[str], here: Path, capsys: Cap
         assert step in shown
     assert "Go ahead?" not in shown
     assert not list(here.iterdir())
+
+
+def test_a_training_is_planned_of_its_data(here: Path, capsys: Capture) -> None:
+    """The plan says what is trained and how; without agreement nothing is; without data there is no plan."""
+    row = {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Bees."}]}
+    (here / "bees.jsonl").write_text(f"{json.dumps(row)}\n" * 3, encoding="utf-8")
+    assert run(["train", "start", "bees.jsonl", "--dry-run"]) == 0
+    shown = " ".join(printed(capsys))
+    for step in ("on 3 examples", "qlora", "learning rate 0.0007", "Time"):
+        assert step in shown
+    assert run(["train", "start", "bees.jsonl", "--json"]) == 6
+    assert json.loads(capsys.readouterr().out)["error"]["type"] == "ApprovalRequired"
+    assert run(["train", "start", "bees"]) == 7
+    assert not (here / "adapters").exists()
 
 
 def test_dry_run_for_programs(capsys: Capture) -> None:

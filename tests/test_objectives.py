@@ -10,10 +10,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoConfig, AutoModelForCausalLM
 
-from pipelines.errors import DataError, TrainingError
+from pipelines.errors import DataError, SettingsError, TrainingError
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
-from pipelines.models.local import load_model, load_tokenizer
+from pipelines.models.local import load_model, load_tokenizer, open_engine
 from pipelines.models.packing import Pack, pack_groups, split_pack
 from pipelines.models.render import Rendered, render_example
 from pipelines.operation import Context, open_context
@@ -267,6 +268,44 @@ def test_every_method_learns(method: MethodName, base: Path, context: Context, t
     assert sum(losses[-3:]) < sum(losses[:3])
     assert report.method == method
     assert (Path(report.path) / "adapter_config.json").is_file()
+    if METHODS[method].can_serve:
+        student = open_engine(base, name="tiny", adapter=Path(report.path))
+        [one, *_rest] = student.losses([_turns("It means fire.")])
+        [before] = open_engine(base, name="tiny").losses([_turns("It means fire.")])
+        assert one.nats < before.nats
+    else:
+        with pytest.raises(DataError, match="cannot"):
+            open_engine(base, name="tiny", adapter=Path(report.path))
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "gpt_neox"])
+def test_other_names_for_layers(kind: str, base: Path, context: Context, tmp_path: Path) -> None:
+    """A base whose layers have other names and biases is trained as any other, or refused before time is spent."""
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=49_152,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+    )
+    folder = tmp_path / kind
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    load_tokenizer(base).save_pretrained(folder)
+    params = TrainParams(
+        dataset=str(write_pairs(tmp_path / "other.jsonl", worse=False)), base=str(folder), method="lora", epochs=2
+    )
+    context.workspace.adapter("other").mkdir(parents=True)
+    losses: list[float] = []
+    try:
+        run_training(params, context, after_step=lambda step: losses.append(step.loss))
+    except SettingsError as error:
+        assert kind in str(error)
+        assert kind != "qwen2"
+    else:
+        assert losses[-1] < losses[0]
 
 
 # ---- rewards

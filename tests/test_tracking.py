@@ -380,7 +380,7 @@ def test_an_address_that_is_none_is_refused_before_training(tmp_path: Path, monk
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="mlflow") as caught:
         run_boards(tmp_path, range(1, 2), url="http://127.0.0.1:1")
-    assert "assistant[track]" in caught.value.hint
+    assert "assistant[mlflow]" in caught.value.hint
     assert run_boards(tmp_path, range(1, 2)) == []  # without the library, there are no event files
     assert not (tmp_path / EVENTS).exists()
 

@@ -10,7 +10,7 @@ GROUP = LazyGroup(
     entries={
         "start": Entry(
             "pipelines.training.train:TRAIN_ADAPTER",
-            "Fine-tune a base model on a dataset with QLoRA; goes on where it was stopped.",
+            "Fine-tune a base model on a dataset; goes on where it was stopped.",
         ),
         "plan": Entry(
             "pipelines.training.plan:PLAN_TRAINING",
@@ -20,8 +20,13 @@ GROUP = LazyGroup(
             "pipelines.training.launch:LAUNCH_TRAINING",
             "Start a training run that goes on when the terminal is closed.",
         ),
-        "watch": Entry("pipelines.training.launch:WATCH_TRAINING", "Show a training run as it goes."),
-        "stop": Entry("pipelines.training.launch:STOP_TRAINING", "Stop a training run after its step; it is saved."),
+        "watch": Entry(
+            "pipelines.training.launch:WATCH_TRAINING", "Show a training run as it goes; leaving does not stop it."
+        ),
+        "stop": Entry(
+            "pipelines.training.launch:STOP_TRAINING",
+            "Stop a training run after its step; it is saved, and train start goes on from there.",
+        ),
         "export": Entry(
             "pipelines.training.exporting.export:EXPORT_ADAPTER",
             "Write an adapter for other programs: merged, GGUF, Ollama; each is compared with the original.",

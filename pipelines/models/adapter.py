@@ -30,6 +30,7 @@ from transformers import PreTrainedModel
 from pipelines.errors import DataError
 
 WEIGHTS_FILE = "adapter_model.safetensors"
+FULL = "FULL"  # a full fine-tuning: the file holds all weights, and not a change
 CONFIG_FILE = "adapter_config.json"
 _PREFIX = "base_model.model."
 _PROMPT_LEARNING = {"PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING", "CPT", "ADAPTION_PROMPT"}
@@ -74,11 +75,14 @@ def adapter_name(folder: Path) -> str:
 
 @torch.no_grad()
 def merge_adapter(model: PreTrainedModel, folder: Path) -> None:
-    """Put the adapter's change into the weights of `model`, in place.
+    """Put the adapter's change into the weights of `model`, in place; or the weights of a full fine-tuning.
 
     Raises:
         DataError: The adapter is of a kind that cannot be merged, or of another model.
     """
+    if _read_config(folder).get("peft_type") == FULL:
+        _replace_weights(model, folder)
+        return
     for change in read_changes(folder):
         try:
             weight = model.get_submodule(change.layer).weight
@@ -99,11 +103,7 @@ def read_changes(folder: Path) -> list[LayerChange]:
     Raises:
         DataError: It cannot be read, or is of a kind that cannot be merged.
     """
-    try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        weights = load_file(folder / WEIGHTS_FILE)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise DataError(f"the adapter in {folder} cannot be read: {error}", path=folder) from error
+    config, weights = _read_config(folder), _read_weights(folder)
     _check_kind(config, folder)
     is_adaptive = config["peft_type"] == "ADALORA"
     end = "lora_A" if is_adaptive else "lora_A.weight"
@@ -116,6 +116,32 @@ def read_changes(folder: Path) -> list[LayerChange]:
             f"the adapter in {folder} holds more than LoRA layers, and cannot be merged: {left}", path=folder
         )
     return changes
+
+
+def _replace_weights(model: PreTrainedModel, folder: Path) -> None:
+    parameters = dict(model.named_parameters())
+    weights = _read_weights(folder)
+    if weights.keys() != parameters.keys() or any(
+        weights[name].shape != each.shape for name, each in parameters.items()
+    ):
+        raise DataError(f"the weights in {folder} are for another model", path=folder)
+    for name, parameter in parameters.items():
+        parameter.copy_(weights[name])
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        return config
+    except (OSError, ValueError) as error:
+        raise DataError(f"the adapter in {folder} cannot be read: {error}", path=folder) from error
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(folder / WEIGHTS_FILE)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"the adapter in {folder} cannot be read: {error}", path=folder) from error
 
 
 def _check_kind(config: Mapping[str, Any], folder: Path) -> None:

@@ -213,6 +213,18 @@ def hidden_states(model: PreTrainedModel, batch: Batch) -> Tensor:
     return hidden
 
 
+@torch.no_grad()
+def attends_in_segments(model: PreTrainedModel) -> bool:
+    """Whether the model's layers pass on what attends to what, so that no position sees a later one."""
+    tokens = (1, 2, 3, 4)
+    states = []
+    for last in (5, 6):
+        branch = Branch(index=0, start=4, answer=4, end=5, prefix=(0, 4))
+        pack = Pack(tokens=(*tokens, last), prefixes=((0, 4),), branches=(branch,))
+        states.append(hidden_states(model, collate(pack))[0, : len(tokens)])
+    return bool(torch.equal(*states))
+
+
 def answer_losses(model: PreTrainedModel, pack: Pack) -> Iterator[tuple[int, float, int]]:
     """Yield, for each example of a pack, its index, the loss of its answer in nats, and its tokens."""
     batch = collate(pack)

@@ -32,7 +32,9 @@ _CLIP = 1.0
 _WARMUP = 0.06
 _LOWEST_RATE = 0.05
 _BETAS = (0.9, 0.95)
-_CHECKPOINT_SECONDS = 30.0
+# Saving takes a fiftieth of the time at most, and no process loses more than a few steps.
+_SAVING_SHARE = 0.02
+_LEAST_BETWEEN_S = 2.0
 # A loss so many times the usual one, for so many steps on end, does not come back.
 _SPIKE, _SPIKE_STEPS, _USUAL_STEPS = 4.0, 3, 20
 
@@ -69,7 +71,7 @@ class Run:
         self._state = self._restore(key, notice)
         self._metrics = MetricsFile(folder)
         self._metrics.keep_until(self._state.step)
-        self._saved = time.monotonic()
+        self._saved, self._saving_s = time.monotonic(), 0.0
 
     @property
     def resumed_from_step(self) -> int:
@@ -108,7 +110,7 @@ class Run:
                 self._metrics.append(told)
                 report(told)
                 self._check_spike(loss)
-                if time.monotonic() - self._saved > _CHECKPOINT_SECONDS:
+                if time.monotonic() - self._saved > max(_LEAST_BETWEEN_S, self._saving_s / _SAVING_SHARE):
                     self._save()
         except KeyboardInterrupt:
             self._save()
@@ -294,8 +296,10 @@ class Run:
         self._state.weights = self._masters
         self._state.optimizer = self._optimizer.state_dict()
         self._state.method = self._student.state()
+        started = time.monotonic()
         save_checkpoint(self._folder, self._state)
         self._saved = time.monotonic()
+        self._saving_s = self._saved - started
 
     def _step_report(self, loss: float, norm: float, validation: Validation | None) -> StepReport:
         state = self._state

@@ -17,8 +17,10 @@ import peft
 import torch
 from transformers import PreTrainedModel
 
+from pipelines.errors import SettingsError
 from pipelines.models.hardware import fast_dtype
 from pipelines.models.local import load_model
+from pipelines.models.packing import attends_in_segments
 from pipelines.training.catalog import METHODS, Method, MethodName
 from pipelines.training.fused import fuse_layers
 from pipelines.training.quantize import add_adapter, dequantize_once, load_quantized
@@ -40,9 +42,17 @@ def open_student(
         steps: Steps of the whole run, for methods with a schedule of their own.
         seed: Seed of the first weights.
         has_memory: Whether quantized weights may be dequantized once and kept, which is quicker.
+
+    Raises:
+        SettingsError: The model is of a kind whose attention is its own.
     """
     chosen = METHODS[method]
     model = _load(folder, chosen, has_memory=has_memory)
+    if not attends_in_segments(model):
+        raise SettingsError(
+            f"models of the kind {model.config.model_type} cannot be trained by the loop for CPUs",
+            hint="Choose a model of the Llama, Qwen or SmolLM family, or train it with the second engine (README).",
+        )
     if method == "full":
         for parameter in model.parameters():
             parameter.requires_grad_(requires_grad=True)

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from pipelines.errors import TrainingError
 from pipelines.models import packing
-from pipelines.models.adapter import CONFIG_FILE, WEIGHTS_FILE
+from pipelines.models.adapter import CONFIG_FILE, FULL, WEIGHTS_FILE
 from pipelines.models.packing import Pack, collate
 
 
@@ -105,7 +105,7 @@ class Student:
             else:
                 weights = {name: each.detach().clone() for name, each in self.model.named_parameters()}
                 save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
-                (folder / CONFIG_FILE).write_text(json.dumps({"peft_type": "FULL"}) + "\n", encoding="utf-8")
+                (folder / CONFIG_FILE).write_text(json.dumps({"peft_type": FULL}) + "\n", encoding="utf-8")
         except (OSError, SafetensorError) as error:
             raise TrainingError(
                 f"the adapter cannot be written to {folder}: {error}",

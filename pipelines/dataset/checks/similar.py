@@ -126,7 +126,8 @@ def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
 
 def frame_likeness(first: Reading, second: Reading) -> float:
     """Return how much of two questions is the same words in the same order, from 0 to 1."""
-    return SequenceMatcher(None, first.words, second.words, autojunk=False).ratio()
+    one, other = sorted((first.words, second.words))  # which is first makes a difference to the matcher
+    return SequenceMatcher(None, one, other, autojunk=False).ratio()
 
 
 def rest_of(reading: Reading, other: Reading) -> str:

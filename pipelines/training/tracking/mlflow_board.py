@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from pipelines.training.tracking.boards import State
 else:
-    entities = lazy_import("mlflow.entities", extra="track")
-    tracking = lazy_import("mlflow.tracking", extra="track")
+    entities = lazy_import("mlflow.entities", extra="mlflow")
+    tracking = lazy_import("mlflow.tracking", extra="mlflow")
 
 RUN = "mlflow.json"
 EXPERIMENT = "assistant"
@@ -60,7 +60,7 @@ class MlflowBoard:
             SettingsError: The URL is not one of MLflow's, or the library is not installed.
         """
         _check(url)
-        require_installed("mlflow", extra="track")
+        require_installed("mlflow", extra="mlflow")
         _prepare_environment(url)
         self._folder = folder
         self._url = url
