@@ -29,7 +29,7 @@ from pipelines.records import Chunk, Document, Example, ExampleKind, Split, cont
 from pipelines.text import fold_space, sentence_spans
 from pipelines.training.train import TrainParams, train_adapter
 
-_SIZES = (50, 100, 200, 400)
+_SIZES = (400, 200, 100, 50)
 _TEST, _VALIDATION = 120, 32
 _PASSAGES, _UNANSWERABLE = 3, 0.2
 _QUESTIONS_PER_PARAGRAPH = 3
@@ -61,14 +61,15 @@ def _row(size: int, chunks: Sequence[Chunk], splits: dict[Split, list[Example]],
     taken = time.perf_counter() - started
     judged = evaluate_adapter(EvaluateParams(adapter=name, questions=_TEST), context)
     refused = judged.arms["tuned"].correct_refusals
-    print(f"{size}: {judged.model_dump_json()}", file=sys.stderr)
-    return Row(
+    row = Row(
         what=f"{size} records, {trained.steps} steps",
         figure=f"quote F1 {judged.tuned:.2f}, refused rightly {refused or 0:.2f}; {taken / 60:.1f} min",
         against=f"base {judged.base:.2f}, few-shot {judged.few_shot:.2f}; "
         f"{judged.difference.low:+.2f} … {judged.difference.high:+.2f}, {judged.verdict}",
         peak_mb=trained.peak_memory_mb,
     )
+    print(row.line(), file=sys.stderr, flush=True)  # the whole takes most of an hour
+    return row
 
 
 def _composed(path: Path, context: Context) -> tuple[list[Chunk], dict[Split, list[Example]]]:
