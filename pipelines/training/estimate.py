@@ -15,6 +15,7 @@ import numpy
 from numpy.typing import NDArray
 
 from pipelines.models import hardware, local
+from pipelines.models.packing import Pack
 from pipelines.operation import Context
 from pipelines.training.catalog import METHODS, OBJECTIVES
 from pipelines.training.child import StopRequest, Teller, main
@@ -60,20 +61,25 @@ def plan_run(job: Job, context: Context, folder: Path) -> TrainingPlan:
 
 def _training_seconds(run: Run, prepared: Prepared, params: TrainParams) -> float:
     """Return how long all steps and validations of a run take, told from three steps."""
-    ordered = sorted(prepared.train, key=lambda pack: len(pack.tokens))
+    batches = run.first_batches()
+    ordered = sorted(batches, key=_size)
     chosen = [ordered[round((len(ordered) - 1) * each / 100)] for each in _PERCENTILES]
-    run.time_step(chosen[1:2])  # the first allocates what later ones reuse
-    timed = [run.time_step([pack]) for pack in chosen]
-    curve = _fit([len(pack.tokens) for pack in chosen], [computed for computed, _update in timed])
+    run.time_step(chosen[1])  # the first allocates what later ones reuse
+    timed = [run.time_step(batch) for batch in chosen]
+    curve = _fit([_size(batch) for batch in chosen], [computed for computed, _update in timed])
     longest = max(prepared.validation, key=lambda pack: len(pack.tokens))
     started = time.perf_counter()
     run.validate([longest])
     validation_rate = (time.perf_counter() - started) / len(longest.tokens)
     update_s = float(numpy.median([update for _computed, update in timed]))
-    epoch_s = float(_predict(curve, [len(pack.tokens) for pack in prepared.train]).sum())
+    epoch_s = float(_predict(curve, [_size(batch) for batch in batches]).sum())
     validation_s = validation_rate * sum(len(pack.tokens) for pack in prepared.validation)
     validations = EVALUATIONS_PER_EPOCH * params.epochs
     return params.epochs * epoch_s + run.steps * update_s + validations * validation_s
+
+
+def _size(batch: Sequence[Pack]) -> int:
+    return sum(len(pack.tokens) for pack in batch)
 
 
 def _fit(sizes: Sequence[int], seconds: Sequence[float]) -> tuple[float, float]:

@@ -130,6 +130,10 @@ class Run:
         self._objective.save(self._folder)
         remove_checkpoints(self._folder)
 
+    def first_batches(self) -> list[list[Pack]]:
+        """Return what the steps of the first epoch compute."""
+        return list(self._batches(0))
+
     def time_step(self, packs: Sequence[Pack]) -> tuple[float, float]:
         """Take a real step, and return how many seconds its packs and its update took."""
         started = time.perf_counter()
