@@ -44,8 +44,8 @@ from pipelines.training.methods import open_student
 from pipelines.training.objectives.preference import DirectPreference
 from pipelines.training.progress import Schedule
 from pipelines.training.quantize import keep_gradients
+from pipelines.training.rates import BETAS, rate_share
 from pipelines.training.scale.contract import SupervisedRow, read_rows, write_rows
-from pipelines.training.scale.schedule import BETAS, rate_share
 
 _TRAIN, _VALIDATION, _PAIRS, _BATCH, _RANK, _RATE, _LONGEST = 32, 16, 16, 8, 16, 5e-4, 1024
 _DTYPES = ("bfloat16", "float32")

@@ -42,8 +42,8 @@ from pipelines.training.student import Student
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES, BATCH, EPOCHS = 10, 4, 4  # ten do not fill three batches of four: the last one has blanks
-gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-gpus = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+_without_one = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+_without_two = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 
 
 @pytest.fixture(scope="module")
@@ -413,7 +413,8 @@ def test_a_bad_configuration_is_named(tmp_path: Path) -> None:
         load_config(tmp_path / "run.json")
 
 
-@gpu
+@pytest.mark.gpu
+@_without_one
 @pytest.mark.parametrize("method", ["qlora", "lora", "full"])
 def test_a_gpu_learns_what_the_cpu_learns(tiny: Path, data: Path, tmp_path: Path, method: str) -> None:
     """On one GPU the losses are those of the CPU, up to the number type."""
@@ -424,7 +425,8 @@ def test_a_gpu_learns_what_the_cpu_learns(tiny: Path, data: Path, tmp_path: Path
     assert on_gpu.final_validation_loss == pytest.approx(on_cpu.final_validation_loss, rel=0.02)
 
 
-@gpus
+@pytest.mark.gpu
+@_without_two
 @pytest.mark.parametrize("name", ["fsdp", "deepspeed_zero2", "deepspeed_zero3"])
 @pytest.mark.parametrize("method", ["qlora", "lora"])
 def test_gpus_share_a_run(tiny: Path, data: Path, tmp_path: Path, name: str, method: str) -> None:

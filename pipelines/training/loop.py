@@ -24,14 +24,11 @@ from pipelines.models.packing import Pack, join_packs, split_pack
 from pipelines.training.checkpoint import RunState, load_checkpoint, remove_checkpoints, save_checkpoint
 from pipelines.training.objectives.objective import Objective, SupervisedObjective
 from pipelines.training.progress import MetricsFile, Outcome, Schedule, StepReport, Validation, peak_memory_mb
+from pipelines.training.rates import BETAS, CLIP, rate_share
 from pipelines.training.student import Student
 
 # Longer sequences gain no speed on a CPU, and cost memory.
 _JOINED_TOKENS = 2_048
-_CLIP = 1.0
-_WARMUP = 0.06
-_LOWEST_RATE = 0.05
-_BETAS = (0.9, 0.95)
 # Saving takes a fiftieth of the time at most, and no process loses more than a few steps.
 _SAVING_SHARE = 0.02
 _LEAST_BETWEEN_S = 2.0
@@ -63,7 +60,7 @@ class Run:
         self._objective.prepare(student, [*train, *validation], folder=folder, key=key)
         self._parameters = [*student.parameters(), *self._objective.parameters()]
         self._masters = [each.detach().float().clone() for each in self._parameters]
-        self._optimizer = torch.optim.AdamW(self._masters, lr=schedule.learning_rate, betas=_BETAS, weight_decay=0.0)
+        self._optimizer = torch.optim.AdamW(self._masters, lr=schedule.learning_rate, betas=BETAS, weight_decay=0.0)
         self._batches_per_epoch = len(list(self._batches(0)))
         self._steps = max(1, round(schedule.epochs * self._batches_per_epoch))
         self._evaluate_every = max(1, self._batches_per_epoch // schedule.evaluations_per_epoch)
@@ -170,7 +167,7 @@ class Run:
     def _update(self, loss: float) -> float:
         for parameter, master in zip(self._parameters, self._masters, strict=True):
             master.grad = None if parameter.grad is None else parameter.grad.float()
-        norm = float(torch.nn.utils.clip_grad_norm_(self._masters, _CLIP))
+        norm = float(torch.nn.utils.clip_grad_norm_(self._masters, CLIP))
         if not math.isfinite(loss + norm):
             raise TrainingError(
                 f"the loss became {loss} and its gradient {norm} at step {self._state.step + 1}",
@@ -189,9 +186,7 @@ class Run:
 
     def _rate(self, step: int) -> float:
         """Return the learning rate at a step: warm-up, then a cosine."""
-        warmup = min(1.0, (step + 1) / (_WARMUP * self._steps + 1))
-        falling = max(_LOWEST_RATE, 0.5 * (1 + math.cos(math.pi * step / self._steps)))
-        return self._schedule.learning_rate * warmup * falling
+        return self._schedule.learning_rate * rate_share(step, steps=self._steps)
 
     def _check_spike(self, loss: float) -> None:
         """Stop where the loss has leapt away, which costs hours unattended.

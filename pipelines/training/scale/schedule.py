@@ -1,23 +1,11 @@
-"""How both engines step: the same order of examples, learning rate, optimizer and clipping."""
+"""The order of examples in the second engine, the same in any number of processes."""
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterator
 
 from torch.utils.data import Sampler
-
-BETAS = (0.9, 0.95)
-CLIP = 1.0
-WARMUP = 0.06
-LOWEST_RATE = 0.05
-
-
-def rate_share(step: int, *, steps: int) -> float:
-    """Return the share of the learning rate at a step, from 0: warm-up, then a cosine to a twentieth."""
-    warmup = min(1.0, (step + 1) / (WARMUP * steps + 1))
-    return warmup * max(LOWEST_RATE, 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
 class EpochOrder(Sampler[int]):

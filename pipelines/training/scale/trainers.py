@@ -16,7 +16,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import EvalPrediction, Trainer
 from trl import DPOTrainer, SFTTrainer
 
-from pipelines.training.scale.schedule import EpochOrder, rate_share
+from pipelines.training.rates import rate_share
+from pipelines.training.scale.schedule import EpochOrder
 
 VALIDATION_LOSS = "eval_validation_loss"
 

@@ -32,6 +32,7 @@ from trl import DPOConfig, SFTConfig
 from pipelines.errors import DataError, SettingsError, TrainingError
 from pipelines.models.hardware import prepare_torch
 from pipelines.models.local import load_tokenizer
+from pipelines.training import rates
 from pipelines.training.scale import schedule
 from pipelines.training.scale.contract import RESULT, PreferenceRow, RunConfig, RunResult, SupervisedRow, read_rows
 from pipelines.training.scale.students import Machine, adapter_config, keep_masters, load_student, save_student
@@ -110,10 +111,10 @@ def training_arguments(config: RunConfig, machine: Machine, *, examples: int, fo
         per_device_eval_batch_size=micro if config.objective == "sft" else 1,
         optim="adamw_torch",
         learning_rate=config.learning_rate,
-        adam_beta1=schedule.BETAS[0],
-        adam_beta2=schedule.BETAS[1],
+        adam_beta1=rates.BETAS[0],
+        adam_beta2=rates.BETAS[1],
         weight_decay=0.0,
-        max_grad_norm=schedule.CLIP,
+        max_grad_norm=rates.CLIP,
         average_tokens_across_devices=True,
         ddp_find_unused_parameters=False,
         eval_strategy="steps",
