@@ -44,7 +44,7 @@ def write_card(report: EvaluateReport, about: About, folder: Path) -> None:
         "pipeline_tag": "text-generation",
         "tags": ["lora", "fine-tuned"],
     }
-    text = _template().render(
+    text = open_template(_TEMPLATE).render(
         front=yaml.safe_dump(front, allow_unicode=True, sort_keys=False),
         report=report,
         about=about,
@@ -59,7 +59,8 @@ def read_training(folder: Path) -> dict[str, list[tuple[str, str]]]:
     """Return what the training recorded of itself, as parameters and results; empty if nothing."""
     try:
         stored = json.loads((folder / _TRAINING).read_text(encoding="utf-8"))
-        parts = {"parameters": stored["inputs"]["params"], "results": stored["report"]}
+        inputs = stored["inputs"]
+        parts = {"parameters": inputs["head" if "head" in inputs else "params"], "results": stored["report"]}
         return {
             title: [(name, _shown(value)) for name, value in part.items() if name != "path"]
             for title, part in parts.items()
@@ -75,7 +76,8 @@ def _shown(value: object) -> str:
 
 
 @functools.cache
-def _template() -> jinja2.Template:
+def open_template(name: str) -> jinja2.Template:
+    """Return a template of a card."""
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -84,5 +86,5 @@ def _template() -> jinja2.Template:
         autoescape=False,  # the result is Markdown; `cell` cleans what is not ours
     )
     environment.filters |= {"cell": cell, "score": lambda value: "–" if value is None else f"{value:.3f}"}
-    source = importlib.resources.files("pipelines.evaluation").joinpath("templates", _TEMPLATE)
+    source = importlib.resources.files("pipelines.evaluation").joinpath("templates", name)
     return environment.from_string(source.read_text(encoding="utf-8"))

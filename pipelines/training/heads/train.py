@@ -148,12 +148,16 @@ def find_base(name: str, context: Context) -> Path:
     return find_model(name, kind=kinds[0] if kinds else "embedding", models_folder=context.settings.models_folder)
 
 
-def _source(params: HeadParams, context: Context) -> Path:
-    """Return the dataset's folder, or the file that was named."""
-    path = Path(params.dataset)
+def find_source(dataset: str, context: Context) -> Path:
+    """Return the folder of a dataset, or the file that is named in its place."""
+    path = Path(dataset)
     if path.suffix == FILE_SUFFIX or len(path.parts) > 1:
         return context.resolve(path)
-    return context.workspace.dataset(params.dataset)
+    return context.workspace.dataset(dataset)
+
+
+def _source(params: HeadParams, context: Context) -> Path:
+    return find_source(params.dataset, context)
 
 
 def _check_free(folder: Path) -> None:
