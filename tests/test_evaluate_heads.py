@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from sklearn import metrics
 
+from assistant.terminal.reports import render
 from pipelines.errors import DataError, SettingsError
 from pipelines.evaluation.evaluate import EvaluateParams, evaluate_adapter
 from pipelines.evaluation.heads.page import render_page
@@ -182,7 +186,8 @@ def test_an_evaluation_is_not_done_twice(
 
 def test_the_page_and_the_card(judged_sorter: EvaluateHeadReport) -> None:
     """Both say the figures; the page needs nothing from elsewhere."""
-    page, card = (Path(path).read_text(encoding="utf-8") for path in (judged_sorter.page, judged_sorter.card))
+    page = Path(judged_sorter.page).read_text(encoding="utf-8")
+    card = unescape(Path(judged_sorter.card).read_text(encoding="utf-8"))
     for text in (page, card):
         assert judged_sorter.summary in text
         assert f"{judged_sorter.accuracy:.3f}" in text
@@ -210,6 +215,20 @@ def test_what_texts_say_stays_text(judged_sorter: EvaluateHeadReport) -> None:
     assert "<script" not in page
     assert page.count("&lt;script&gt;") >= 5
     assert render_page(report, [bad, *texts[1:]]) == page
+
+
+@pytest.mark.parametrize("name", ["sorter", "finder"])
+def test_the_terminal_shows_it(name: str, request: pytest.FixtureRequest, shared: tuple[Context, Recorder]) -> None:
+    """One table of the ways, one of the labels, and what it comes to."""
+    report = evaluate(shared[0], request.getfixturevalue(name).adapter)
+    console = Console(width=200, file=io.StringIO())
+    console.print(*render(report, lambda text, **_values: text))
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert report.summary in shown
+    assert all(each.name in shown for each in report.baselines)
+    assert all(each.label in shown for each in report.per_label)
+    assert f"Expected calibration error: {report.calibration.expected_error:.3f}" in shown
 
 
 # ---- what cannot be judged fairly

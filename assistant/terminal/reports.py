@@ -76,6 +76,30 @@ def _evaluation(report: BaseModel, say: Say) -> Iterable[RenderableType]:
         yield Text(f"The whole report: {values['page']}", style="dim")
 
 
+def _head_evaluation(report: BaseModel, say: Say) -> Iterable[RenderableType]:
+    del say
+    values = report.model_dump()
+    table = Table(title=f"{values['n']} held-out texts")
+    table.add_column("")
+    for column in ("F1", "accuracy", "difference in F1", "McNemar p"):
+        table.add_column(column, justify="right")
+    table.add_row("head", f"{values['f1']:.3f}", _score(values["accuracy"]), "", "")
+    for each in values["baselines"]:
+        low, high, pairs = each["interval"]["low"], each["interval"]["high"], each["accuracy"] or {}
+        p_value = f"{pairs['p_value']:.3g}" if pairs else ""
+        row = (f"{each['f1']:.3f}", _score(pairs.get("accuracy")), f"{low:+.3f} … {high:+.3f}", p_value)
+        table.add_row(each["name"], *row)
+    yield table
+    yield _rows("labels", values["per_label"][:_LONGEST])
+    yield Text(clean_text(values["summary"]), style="bold")
+    yield Text(f"Expected calibration error: {_score(values['calibration']['expected_error']) or 'not measured'}")
+    yield Text(f"The whole report: {values['page']}", style="dim")
+
+
+def _score(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
 def _build(report: BaseModel, say: Say) -> Iterable[RenderableType]:
     values = report.model_dump()
     dataset, judged, index = values["dataset"], values["evaluation"], values["index"]
@@ -256,6 +280,7 @@ _VIEWS: dict[str, View] = {
     "AskReport": _answer,
     "BuildReport": _build,
     "ListAdaptersReport": _adapters,
+    "EvaluateHeadReport": _head_evaluation,
     "EvaluateReport": _evaluation,
     "ExplainReport": _explain,
     "PlanReport": _forecast,

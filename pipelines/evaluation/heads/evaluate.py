@@ -23,9 +23,9 @@ from pipelines.workspace import locked
 
 _TEXTS_AT_ONCE = 512
 _VERDICTS: dict[Verdict, str] = {
-    "better": "The head labels better than {name}",
-    "inconclusive": "The head may label better than {name} or not, the test cannot tell",
-    "worse": "The head labels worse than {name}",
+    "better": "The head labels better than the strongest baseline ({name})",
+    "inconclusive": "The head may label better than the strongest baseline ({name}) or not, the test cannot tell",
+    "worse": "The head labels worse than the strongest baseline ({name})",
 }
 
 

@@ -63,7 +63,10 @@ def render_page(report: EvaluateHeadReport, judged: Sequence[JudgedText]) -> str
         mistakes=report.mistakes[:_MISTAKES_SHOWN],
         groups=[
             ("Where the head is wrong, and most sure of itself", [_sample(text, name) for text in wrong[:_SHOWN]]),
-            (f"Where it is right and the {name} is not", [_sample(text, name) for text in gained[:_SHOWN]]),
+            (
+                f"Where it is right and the strongest baseline ({name}) is not",
+                [_sample(text, name) for text in gained[:_SHOWN]],
+            ),
         ],
     )
 
@@ -87,7 +90,7 @@ def findings(report: EvaluateHeadReport) -> list[tuple[Level, str]]:
     levels: dict[str, Level] = {"better": "good", "worse": "bad", "inconclusive": "look"}
     found: list[tuple[Level, str]] = [(levels[report.verdict], report.summary)]
     if report.strongest.difference <= 0:
-        found.append(("look", f"The {report.strongest.name} does as well, and needs no neural network."))
+        found.append(("look", f"No neural network is needed for as much: {report.strongest.name}."))
     missed = [each.label for each in report.per_label if each.support and not each.recall]
     if missed:
         found.append(("bad", f"Never found: {_listed(missed)}."))
