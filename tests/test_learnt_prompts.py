@@ -155,9 +155,8 @@ def test_a_batch_says_what_peft_says(ours: LocalEngine, theirs: peft.PeftModel, 
     """Greedy answers to prompts of different lengths, some behind one prefix, are those of single passes."""
     prompts = [messages[:1] for messages in CONVERSATIONS]
     answers = [plain_answer(theirs, ours.encode(prompt), count=10) for prompt in prompts]
-    wanted = [
-        ours.tokenizer.decode(list(itertools.takewhile(lambda t: t not in ours._end_tokens, each))) for each in answers
-    ]
+    spoken = [list(itertools.takewhile(lambda token: token not in ours._end_tokens, each)) for each in answers]
+    wanted = [ours.tokenizer.decode(each) for each in spoken]
     assert generated(ours, prompts, count=10) == wanted
     assert [generated(ours, [prompt], count=10)[0] for prompt in prompts] == wanted
     assert "".join(ours.stream(prompts[0], Sampling(max_tokens=10))) == wanted[0]

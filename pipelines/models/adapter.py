@@ -161,9 +161,9 @@ def _check_kind(config: Mapping[str, Any], folder: Path) -> None:
     if kind in _PROMPT_LEARNING:
         raise DataError(
             f"the adapter in {folder} is of the kind {kind}: it learns positions before the prompt and "
-            "changes no weights, so there is nothing to merge",
+            "changes no weights, so there is nothing to merge or to export",
             path=folder,
-            hint="Train a LoRA or DoRA adapter to merge or export it.",
+            hint="Train a LoRA or DoRA adapter to export one; peft reads a learnt prompt from its own folder.",
         )
     began = str(config.get("init_lora_weights")).lower()
     if kind not in {"LORA", "ADALORA"} or config.get("fan_in_fan_out") or began.startswith(_CHANGES_BASE):
