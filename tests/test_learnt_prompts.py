@@ -221,6 +221,15 @@ def test_a_learnt_prompt_of_another_model_is_refused(adapter: Path, tmp_path: Pa
         open_engine(like, name="other", adapter=adapter)
 
 
+def test_a_prefix_of_more_layers_is_refused(base: Path, tmp_path: Path) -> None:
+    """Even where those that there are would fit."""
+    folder = save_prompt(tmp_path, base, KINDS["prefix"]())
+    model = load_precise(base)
+    model.model.layers, model.config.num_hidden_layers = model.model.layers[:1], 1
+    with pytest.raises(DataError, match="2 layers, not 1"):
+        read_prompt(model, folder)
+
+
 def test_a_file_without_a_prompt_is_refused(adapter: Path, base: Path, tmp_path: Path) -> None:
     """A configuration that promises one is not enough."""
     (tmp_path / CONFIG_FILE).write_bytes((adapter / CONFIG_FILE).read_bytes())

@@ -97,6 +97,8 @@ def read_prompt(model: PreTrainedModel, folder: Path) -> LearntPrompt | None:
     try:
         if config["peft_type"] == "PREFIX_TUNING":
             prompt = _from_prefix(saved, config)
+            if len(prompt.keys) != model.config.num_hidden_layers:
+                raise ValueError(f"{len(prompt.keys)} layers, not {model.config.num_hidden_layers}")
             model(input_ids=torch.zeros(1, 1, dtype=torch.long), past_key_values=prompt.begin_cache(capacity=1))
             return prompt
         return _from_embeddings(saved, model)
