@@ -10,7 +10,7 @@ import peft
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM
 
 from pipelines.errors import DataError, SettingsError
 from pipelines.models.adapter import CONFIG_FILE, WEIGHTS_FILE, merge_adapter
@@ -79,8 +79,9 @@ def adapter(request: pytest.FixtureRequest, base: Path, tmp_path_factory: pytest
 
 @pytest.fixture(scope="module")
 def theirs(adapter: Path, base: Path) -> peft.PeftModel:
-    """The student as peft makes it."""
-    return peft.PeftModel.from_pretrained(load_precise(base), str(adapter)).eval()
+    """The student as peft makes it, with the attention of transformers."""
+    model = AutoModelForCausalLM.from_pretrained(base, local_files_only=True, dtype=torch.float32)
+    return peft.PeftModel.from_pretrained(model, str(adapter)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ CONVERSATIONS = [*map(said, ASKED), (Message(role="user", content="Who?"), Messa
 
 
 @torch.no_grad()
-def plain_loss(model: peft.PeftModel | PreTrainedModel, engine: LocalEngine, messages: tuple[Message, ...]) -> float:
+def plain_loss(model: peft.PeftModel, engine: LocalEngine, messages: tuple[Message, ...]) -> float:
     """The loss of the answer by a forward pass of peft's, one sequence alone."""
     rendered = render_example(engine.tokenizer, messages)
     tokens = torch.tensor([rendered.prompt + rendered.answer])
@@ -115,7 +116,7 @@ def plain_loss(model: peft.PeftModel | PreTrainedModel, engine: LocalEngine, mes
 
 
 @torch.no_grad()
-def plain_answer(model: peft.PeftModel | PreTrainedModel, prompt: list[int], *, count: int) -> list[int]:
+def plain_answer(model: peft.PeftModel, prompt: list[int], *, count: int) -> list[int]:
     """The likeliest tokens by passes over the whole sequence, without any cache between them."""
     tokens = list(prompt)
     for _ in range(count):
