@@ -110,8 +110,8 @@ def _choices(params: TrainParams, machine: dict[str, str]) -> list[Choice]:
         ),
         Choice(
             what="sequences",
-            chosen="packed by shared beginnings" if method.can_serve else "one example each",
-            reason="what examples share is computed once" if method.can_serve else "a learnt prompt precedes each",
+            chosen="one example each" if method.is_prompt else "packed by shared beginnings",
+            reason="a learnt prompt precedes each" if method.is_prompt else "what examples share is computed once",
         ),
         Choice(what="learning rate", chosen=f"{params.rate:g}", reason="as given" if params.learning_rate else "usual"),
     ]

@@ -85,7 +85,7 @@ def prepare_data(
                 hint="Make the dataset larger, or raise --max-length.",
             )
     # A sequence is never split over two steps; what a learnt prompt precedes cannot share one.
-    members = 2 * params.batch_size if METHODS[params.method].can_serve else 1
+    members = 1 if METHODS[params.method].is_prompt else 2 * params.batch_size
     size = 2 if pairs else 1
     return Prepared(
         data=data,
