@@ -83,7 +83,8 @@ def _attend(folded: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, 
     """Attend to all keys; queries come scaled, the heads of a group side by side."""
     scores = torch.matmul(folded, key.transpose(-1, -2))
     if mask is not None:
-        scores = (scores.unflatten(2, (-1, queries)) + mask[:, :, None]).flatten(2, 3)
+        by_head = scores.view(*scores.shape[:2], -1, queries, scores.shape[-1])
+        scores = (by_head + mask[:, :, None]).view(scores.shape)
     weights = torch.softmax(scores, dim=-1)
     if dropout:
         weights = torch.nn.functional.dropout(weights, p=dropout)
