@@ -112,6 +112,16 @@ def join_packs(packs: Sequence[Pack]) -> Pack:
     )
 
 
+def fill_pack(pack: Pack, *, multiple: int) -> Pack:
+    """Return a pack with a prefix that nothing continues, so that its length is a multiple of `multiple`.
+
+    Sequences of few different lengths reuse memory and compiled products.
+    """
+    missing = -len(pack.tokens) % multiple
+    filler = Pack(tokens=(0,) * missing, prefixes=((0, missing),), branches=())
+    return join_packs([pack, filler]) if missing else pack
+
+
 def split_pack(pack: Pack, *, max_tokens: int, together: int = 1) -> list[Pack]:
     """Return the pack as several of at most `max_tokens`, each with the prefix, for want of memory.
 
@@ -179,7 +189,7 @@ def _segments(pack: Pack) -> tuple[Segment, ...]:
     shared = Counter(branch.prefix for branch in pack.branches)
     segments: list[Segment] = []
     for first, last in pack.prefixes:
-        if shared[first, last] > 1:
+        if shared[first, last] != 1:
             segments += causal_segments(first, last)
     for branch in pack.branches:
         if shared[branch.prefix] > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -125,7 +126,7 @@ def main(folder: Path) -> int:
     """Supervise the job that `train launch` described in `folder`."""
     job = Job.model_validate_json((folder / _SUPERVISOR).read_bytes())
     try:
-        supervise(job.params, open_context(Path(job.workspace)))
+        supervise(job.params, dataclasses.replace(open_context(Path(job.workspace)), seed=job.seed))
     except KeyboardInterrupt:
         return 0
     except AssistantError as error:
