@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
@@ -18,7 +19,7 @@ from pipelines.training.inputs import MANIFEST, run_inputs, run_key
 from pipelines.training.params import TrainParams, TrainReport
 from pipelines.training.prepare import Prepared, prepare_data, prepare_run
 from pipelines.training.progress import Outcome, StepReport
-from pipelines.training.scale.engine import choose_engine
+from pipelines.training.scale.engine import WORK, choose_engine
 from pipelines.training.tracking import boards
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ def _train_watched(
 
         outcome = run.train(report)
         run.save_adapter()
+        shutil.rmtree(folder / WORK, ignore_errors=True)  # should the other engine have begun the same adapter
         try:
             shown = dataclasses.asdict(outcome) | {"examples": examples}
             trackers.finish(page.write_page(folder, params=values, outcome=shown))

@@ -10,6 +10,7 @@ from pathlib import Path
 from pipelines.models.adapter import CONFIG_FILE, FULL, WEIGHTS_FILE
 from pipelines.models.render import Rendered
 from pipelines.operation import Context
+from pipelines.training.checkpoint import remove_checkpoints
 from pipelines.training.params import TrainParams
 from pipelines.training.prepare import EVALUATIONS_PER_EPOCH, Prepared
 from pipelines.training.progress import MetricsFile, Outcome, StepReport
@@ -69,6 +70,7 @@ class ScaleRun:
             for name in (CONFIG_FILE, WEIGHTS_FILE):
                 (work / name).replace(self._folder / name)
         shutil.rmtree(work)
+        remove_checkpoints(self._folder)  # of the other engine, should it have begun the same adapter
 
 
 def prepare_scale_run(
@@ -97,8 +99,8 @@ def prepare_scale_run(
         train=work / "train.jsonl",
         validation=work / "validation.jsonl",
         output=work,
-        objective=params.objective,  # type: ignore[arg-type]  # choose_engine has checked both
-        method=params.method,  # type: ignore[arg-type]
+        objective=params.objective,  # choose_engine has checked it and the method
+        method=params.method,
         rank=params.rank,
         learning_rate=params.rate,
         epochs=params.epochs,
