@@ -94,7 +94,7 @@ def save_student(model: torch.nn.Module, state: dict[str, torch.Tensor], folder:
     if isinstance(model, peft.PeftModel):
         state = {name: value.float() for name, value in state.items() if "lora_" in name}
     else:
-        tied = model.all_tied_weights_keys  # the copies of those that are there under another name
+        tied = getattr(model, "all_tied_weights_keys", {})  # copies of what is there under another name
         state = {
             name: value.to(dtype) if value.is_floating_point() else value
             for name, value in state.items()
