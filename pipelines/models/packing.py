@@ -238,8 +238,18 @@ def attends_in_segments(model: PreTrainedModel) -> bool:
 def answer_losses(model: PreTrainedModel, pack: Pack) -> Iterator[tuple[int, float, int]]:
     """Yield, for each example of a pack, its index, the loss of its answer in nats, and its tokens."""
     batch = collate(pack)
-    logits = supervised_logits(model, batch).float()
-    losses = torch.nn.functional.cross_entropy(logits, batch.targets, reduction="none")
+    yield from split_losses(pack, supervised_logits(model, batch), batch.targets)
+
+
+def split_losses(pack: Pack, logits: Tensor, targets: Tensor) -> Iterator[tuple[int, float, int]]:
+    """Yield, for each example of a pack, its index, the loss of its answer in nats, and its tokens.
+
+    Args:
+        pack: The pack.
+        logits: Before each answer token; float, (supervised, vocabulary).
+        targets: Those tokens; integer, (supervised,).
+    """
+    losses = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
     done = 0
     for branch in pack.branches:
         tokens = branch.end - branch.answer
