@@ -10,19 +10,19 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from assistant.terminal import trainings
+from assistant.terminal.fields import Say, fields, labelled
 from pipelines.chatbot.ask import AskReport
 from pipelines.evaluation.report import ARM_TITLES
 from pipelines.records import Quote
 from pipelines.text import clean_text, fold_space
 
-Say = Callable[..., str]
 View = Callable[[BaseModel, Say], Iterable[RenderableType]]
-_LONGEST = 20
 
 
 def render(report: BaseModel, say: Say) -> Iterable[RenderableType]:
     """Return what to print for a report."""
-    view = _VIEWS.get(type(report).__name__, _fields)
+    view = _VIEWS.get(type(report).__name__, fields)
     return view(report, say)
 
 
@@ -147,13 +147,13 @@ def _explain(report: BaseModel, say: Say) -> Iterable[RenderableType]:
     yield Text(f"{values['id']}  {values['state']}", style="bold")
     for name in ("kind", "question", "answer", "rejected", "degradation", "teacher", "prompt"):
         if example.get(name):
-            yield _labelled(name, str(example[name]))
+            yield labelled(name, str(example[name]))
     for name in ("attributes", "scores"):
         if example.get(name):
-            yield _labelled(name, ", ".join(f"{key}: {value}" for key, value in example[name].items()))
+            yield labelled(name, ", ".join(f"{key}: {value}" for key, value in example[name].items()))
     for name in ("made_from", "made_into"):
         if values[name]:
-            yield _labelled(name.replace("_", " "), ", ".join(values[name]))
+            yield labelled(name.replace("_", " "), ", ".join(values[name]))
     for passage in values["passages"]:
         yield Text(f"\n{passage['document']}:{passage['start']}-{passage['end']}", style="cyan")
         yield Padding(Text(clean_text(passage["text"])), (0, 0, 0, 2))
@@ -165,101 +165,16 @@ def _explain(report: BaseModel, say: Say) -> Iterable[RenderableType]:
         yield Padding(Text(f"→ {clean_text(call['answered'])}"), (0, 0, 0, 2))
 
 
-def _training_plan(report: BaseModel, say: Say) -> Iterable[RenderableType]:
-    values = report.model_dump(mode="json")
-    table = Table.grid(padding=(0, 2))
-    minutes = f"{values['minutes']:.1f} min, {values['steps']} steps, {values['tokens_per_second']:.0f} tokens/s"
-    table.add_row(Text(say("Time, at most"), style="bold"), Text(minutes))
-    table.add_row(Text(say("Memory"), style="bold"), Text(f"{values['memory_mb']} MB"))
-    table.add_row(Text(say("Data"), style="bold"), Text(f"{values['examples']} / {values['tokens']} tokens"))
-    table.add_row(
-        Text(say("Machine"), style="bold"), Text(", ".join(f"{key} {each}" for key, each in values["hardware"].items()))
-    )
-    yield table
-    yield _rows(say("choices"), values["choices"])
-    if values["guard"]:
-        yield _rows(say("data guard"), values["guard"])
-    for number, record in enumerate(values["records"], start=1):
-        yield Text(say("record {number}, {tokens} tokens", number=number, tokens=record["tokens"]), style="bold")
-        shown = Text(clean_text(record["shown"]), style="dim")
-        shown.append(clean_text(record["learnt"]), style="not dim bold green")
-        yield Padding(shown, (0, 0, 0, 2))
-    if values["records"]:
-        yield Text(say("green is what is learnt; the rest is only shown"), style="dim")
-
-
-def _adapters(report: BaseModel, say: Say) -> Iterable[RenderableType]:
-    table = Table()
-    for column in ("adapter", "base", "method"):
-        table.add_column(say(column))
-    for column in ("examples", "steps", "validation loss", "tokens/s", "minutes"):
-        table.add_column(say(column), justify="right")
-    table.add_column(say("evaluation"))
-    for line in report.model_dump()["adapters"]:
-        name = Text(clean_text(line["adapter"]), style="bold" if line["newest"] else "")
-        name.append(f" ({say('newest')})" if line["newest"] else "", style="green")
-        how = ", ".join(filter(None, (line["method"], line["objective"]))) or line["state"]
-        numbers = [line["examples"], line["steps"], line["best_validation_loss"], line["tokens_per_second"]]
-        low, high = line["difference"] or (None, None)
-        judged = line["verdict"] + (f" ({low:+.2f} … {high:+.2f})" if low is not None else "")
-        table.add_row(
-            name,
-            *(Text(clean_text(text)) for text in (line["base"], how)),
-            *("" if number in (None, 0) else f"{number:,.5g}" for number in (*numbers, line["minutes"])),
-            Text(clean_text(judged)),
-        )
-    yield table
-
-
-def _labelled(name: str, text: str) -> RenderableType:
-    line = Text(f"{name}: ", style="dim")
-    line.append(clean_text(text), style="default")
-    return line
-
-
-def _fields(report: BaseModel, say: Say) -> Iterable[RenderableType]:
-    del say
-    lists = []
-    table = Table.grid(padding=(0, 2))
-    for name, value in report.model_dump(mode="json").items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            lists.append(_rows(name, value))
-        elif isinstance(value, dict):
-            shown = ", ".join(f"{key} {each}" for key, each in value.items() if not isinstance(each, dict))
-            table.add_row(name.replace("_", " "), Text(clean_text(shown or "none")))
-        else:
-            shown = "; ".join(map(str, value[:_LONGEST])) if isinstance(value, list) else _cell(value)
-            table.add_row(name.replace("_", " "), Text(clean_text(shown or "none")))
-    yield table
-    yield from lists
-
-
-def _rows(name: str, rows: list[dict[str, object]]) -> Table:
-    table = Table(title=name)
-    columns = [column for column in rows[0] if any(row[column] not in (None, "", []) for row in rows)]
-    for column in columns:
-        table.add_column(column.replace("_", " "))
-    for row in rows:
-        table.add_row(*(Text(clean_text(_cell(row[column]))) for column in columns))
-    return table
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return "✓" if value else "✗"
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return "" if value is None else str(value)
-
-
 _VIEWS: dict[str, View] = {
     "AskReport": _answer,
     "BuildReport": _build,
-    "ListAdaptersReport": _adapters,
+    "ListAdaptersReport": trainings.list_adapters,
     "EvaluateReport": _evaluation,
     "ExplainReport": _explain,
     "PlanReport": _forecast,
     "ShowDocumentReport": _document,
     "SearchDocumentsReport": _passages,
-    "TrainingPlan": _training_plan,
+    "ShowAdapterReport": trainings.show_adapter,
+    "TrainReport": trainings.show_outcome,
+    "TrainingPlan": trainings.show_plan,
 }
