@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import io
 import re
+from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 from rich.console import Console
 
+from assistant.cli.failures import show_failure
 from assistant.terminal.console import Terminal
 from assistant.terminal.language import translate
 from assistant.terminal.progress import LiveProgress
@@ -113,6 +115,22 @@ def test_a_plan_does_not_say_from_one_to_one(
     """A time of which both ends are the same is one time."""
     Terminal(is_json=False).show_plan(Plan(title="Train", steps=[], minutes=minutes))
     assert said in capsys.readouterr().err
+
+
+def test_a_failure_is_told_in_the_language_that_was_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also outside of a command, and a stop that a person asked for is no error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ASSISTANT_INTERFACE_LANGUAGE", "zh")
+    stopped = "Stopped. Run the same command again to go on from here."
+    show_failure(stopped, "", kind="Interrupted", is_json=False, has_traceback=False)
+    show_failure("a line", "See --help.", kind="UsageError", is_json=False, has_traceback=False)
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["已停止。再次运行同一命令即可从这里继续。", "错误: a line", "怎么办: 请看 --help。"]
+    monkeypatch.setenv("ASSISTANT_INTERFACE_LANGUAGE", "nonsense")
+    show_failure("a line", "", kind="SettingsError", is_json=False, has_traceback=False)
+    assert "a line" in capsys.readouterr().err
 
 
 def plan() -> TrainingPlan:

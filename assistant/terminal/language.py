@@ -77,6 +77,27 @@ _CHINESE = {
     "files": "文件",
     "file": "文件",
     "size": "大小",
+    # the report of an evaluation
+    "{n} answerable and {n_unanswerable} unanswerable held-out questions": (
+        "留出问题：{n} 个可回答，{n_unanswerable} 个无法回答"
+    ),
+    "quote F1": "引文 F1",
+    "exact match": "完全一致",
+    "correct refusals": "正确拒答",
+    "wrong refusals": "错误拒答",
+    "base with examples": "基础模型加样例",
+    "tuned": "微调后",
+    "the closest sentence, no model": "最接近的句子（不用模型）",
+    "base, passages found by search": "基础模型，检索段落",
+    "tuned, passages found by search": "微调后，检索段落",
+    "base, no passages": "基础模型，无段落",
+    "tuned, no passages": "微调后，无段落",
+    "the exported model": "导出的模型",
+    "95% interval of the difference: {low} to {high}.": "差异的 95% 区间：{low} 到 {high}。",
+    "Right where the other is wrong: {tuned_only}; wrong where the other is right: "
+    "{other_only} (exact McNemar test, p = {p_value}).": (
+        "仅微调后答对：{tuned_only}；仅另一方答对：{other_only}（McNemar 精确检验，p = {p_value}）。"
+    ),
     # exported and labelling models
     "formats": "格式",
     "format": "格式",
@@ -111,6 +132,7 @@ _CHINESE = {
     # errors
     "Error": "错误",
     "What to do": "怎么办",
+    "See --help.": "请看 --help。",
     "Note": "提示",
     "Stopped. Run the same command again to go on from here.": "已停止。再次运行同一命令即可从这里继续。",
     # answers and chat

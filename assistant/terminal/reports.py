@@ -54,26 +54,31 @@ def _answer(report: BaseModel, say: Say) -> Iterable[RenderableType]:
 
 
 def _evaluation(report: BaseModel, say: Say) -> Iterable[RenderableType]:
-    del say
     values = report.model_dump()
-    table = Table(title=f"{values['n']} answerable and {values['n_unanswerable']} unanswerable held-out questions")
+    asked = _only(values, "n", "n_unanswerable")
+    table = Table(title=say("{n} answerable and {n_unanswerable} unanswerable held-out questions", **asked))
     table.add_column("")
     metric = "quote F1" if values["metric"] == "quote_f1" else "score"
     for column in (metric, "exact match", "correct refusals", "wrong refusals", "loss"):
-        table.add_column(column, justify="right")
+        table.add_column(say(column), justify="right")
     for arm, scores in values["arms"].items():
         keys = ("score", "exact_match", "correct_refusals", "wrong_refusals", "loss")
-        table.add_row(ARM_TITLES.get(arm, arm), *("" if scores[key] is None else f"{scores[key]:.3f}" for key in keys))
+        shown = ("" if scores[key] is None else f"{scores[key]:.3f}" for key in keys)
+        table.add_row(say(ARM_TITLES.get(arm, arm)), *shown)
     yield table
-    low, high = values["difference"]["low"], values["difference"]["high"]
-    yield Text(f"{values['summary']} 95% interval of the difference: {low:+.3f} to {high:+.3f}.", style="bold")
+    interval = {end: f"{values['difference'][end]:+.3f}" for end in ("low", "high")}
+    yield Text(f"{values['summary']} {say(_INTERVAL, **interval)}", style="bold")
     pairs = values["mcnemar"]
-    yield Text(
-        f"Right where the other is wrong: {pairs['tuned_only']}; wrong where the other is right: "
-        f"{pairs['other_only']} (exact McNemar test, p = {pairs['p_value']:.3g})."
-    )
+    yield Text(say(_MCNEMAR, **_only(pairs, "tuned_only", "other_only"), p_value=f"{pairs['p_value']:.3g}"))
     if values["page"]:
-        yield Text(f"The whole report: {values['page']}", style="dim")
+        yield Text(f"{say('The whole report:')} {values['page']}", style="dim")
+
+
+_INTERVAL = "95% interval of the difference: {low} to {high}."
+_MCNEMAR = (
+    "Right where the other is wrong: {tuned_only}; wrong where the other is right: "
+    "{other_only} (exact McNemar test, p = {p_value})."
+)
 
 
 def _build(report: BaseModel, say: Say) -> Iterable[RenderableType]:
