@@ -334,4 +334,3 @@ class Run:
             resumed_from_step=self._resumed,
             seconds=state.seconds,
         )
-
