@@ -66,7 +66,7 @@ def _training_seconds(run: Run, prepared: Prepared, params: TrainParams) -> floa
     batches = run.all_batches()
     ordered = sorted(batches, key=_size)
     chosen = [ordered[round((len(ordered) - 1) * each / 100)] for each in _PERCENTILES]
-    run.time_step(chosen[1])  # the first allocates what later ones reuse
+    run.time_step(max(batches, key=run.largest_part))  # takes the memory that later ones reuse
     timed = [run.time_step(batch) for batch in chosen]
     curve = _fit([_size(batch) for batch in chosen], [computed for computed, _update in timed])
     validated = _heaviest(prepared.validation)

@@ -130,6 +130,10 @@ class Run:
         batches = (batch for epoch in itertools.count() for batch in self._batches(epoch))
         return list(itertools.islice(batches, self._steps))
 
+    def largest_part(self, packs: Sequence[Pack]) -> int:
+        """Return how many tokens of a step are computed at once, at most: what its memory depends on."""
+        return max(len(part.tokens) for part in self._parts(packs))
+
     def time_step(self, packs: Sequence[Pack]) -> tuple[float, float]:
         """Take a real step, and return how many seconds its packs and its update took."""
         started = time.perf_counter()
