@@ -36,6 +36,9 @@ _POLL_S = 0.2
 _STOP_S = 120.0  # a step and a checkpoint take this long at most
 _AGAIN_S = 2.0  # a signal so soon after the first is the same wish: timeout sends two
 _MOST_HALVINGS = 4
+# Compiled matrix products that oneDNN keeps, about half a megabyte each. Its 1,024 hold every length of
+# a whole run; these hold those of a few steps, no slower (BENCHMARKS.md).
+_ONEDNN = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256"}
 # Below this, the system starts to kill processes of its own choice.
 _LEAST_FREE_MB = 400
 _SMALLEST_SEQUENCE = 64
@@ -221,7 +224,7 @@ def start_child(job: Task, folder: Path, *, module: str = "pipelines.training.ch
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": python_path()},
+            env={**_ONEDNN, **os.environ, "PYTHONPATH": python_path()},
             start_new_session=True,
         )
     job.pid = child.pid
