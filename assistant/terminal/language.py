@@ -39,6 +39,8 @@ _CHINESE = {
     "steps": "步数",
     "evaluation": "评测",
     "newest": "最新",
+    "engine": "训练引擎",
+    "head": "任务头",
     # the reports of a training run
     "unfinished": "未完成",
     "trained": "已训练",
@@ -46,6 +48,7 @@ _CHINESE = {
     "worse": "更差",
     "inconclusive": "无定论",
     "There is no adapter yet.": "还没有适配器。",
+    "Nothing was found.": "什么也没有找到。",
     "The whole report:": "完整报告：",
     "path": "位置",
     "params": "参数",
