@@ -277,7 +277,6 @@ class Run:
         if batch:
             yield batch
 
-
     def _restore(self, key: str, notice: Callable[[str], None]) -> RunState:
         state = load_checkpoint(self._folder, key=key, notice=notice) or RunState(key=key)
         self._resumed = state.step
