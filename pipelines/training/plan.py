@@ -33,7 +33,7 @@ class Choice(BaseModel):
 
 
 class MaskedRecord(BaseModel):
-    """A record as the model sees it: what it is shown, and what it learns; of a pair, the better answer."""
+    """A record as the model sees it: what it is shown, and what it learns from; of a pair, each answer."""
 
     shown: str
     learnt: str
