@@ -183,6 +183,19 @@ class KnowledgeLedger:
         )
         return [(str(chunk_id), float(score)) for chunk_id, score in rows]
 
+    def count_keywords(self) -> int:
+        """Return how many chunks the keyword index holds."""
+        return int(self._connection.execute("SELECT count(*) FROM keywords").fetchone()[0])
+
+    def rebuild_keywords(self) -> None:
+        """Make the keyword index again from the chunks."""
+        with self._writing():
+            self._connection.execute("DELETE FROM keywords")
+            for row, record in self._connection.execute("SELECT row, record FROM chunks").fetchall():
+                chunk = Chunk.model_validate_json(record)
+                terms = " ".join(search_terms(f"{chunk.heading} {chunk.text}"))
+                self._connection.execute("INSERT INTO keywords (rowid, terms) VALUES (?, ?)", (row, terms))
+
     def _delete(self, document_id: str) -> None:
         rows = self._connection.execute("SELECT row, id FROM chunks WHERE document = ?", (document_id,)).fetchall()
         for row, chunk_id in rows:
