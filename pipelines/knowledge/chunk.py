@@ -36,9 +36,7 @@ class TokenLimit:
         return len(self.tokenize(text))
 
 
-def chunk_document(
-    document: Document, *, size_chars: int = SIZE_CHARS, limit: TokenLimit | None = None
-) -> list[Chunk]:
+def chunk_document(document: Document, *, size_chars: int = SIZE_CHARS, limit: TokenLimit | None = None) -> list[Chunk]:
     """Cut a document into chunks of at most `size_chars` characters, without overlap.
 
     A sentence that is longer is cut at white space. Headings are not part of any chunk's
