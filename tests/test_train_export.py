@@ -210,6 +210,18 @@ def test_prompt_learning_is_refused_by_its_name(kind: str, tiny_base: Path, tmp_
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("formats", ["merged", "gguf-q8_0", "gguf-adapter", "ollama"])
+def test_a_learnt_prompt_is_not_exported(formats: str, tiny_base: Path, tmp_path: Path) -> None:
+    """It is no change of weights: that is said before any work, and nothing is written."""
+    context = open_context(tmp_path)
+    context.workspace.make()
+    save_adapter(context.workspace.adapter("learnt"), tiny_base, PROMPT_LEARNING["PREFIX_TUNING"])
+    with pytest.raises(DataError, match="changes no weights") as caught:
+        export_adapter(ExportParams(adapter="learnt", formats=formats, base=str(tiny_base)), context)
+    assert "LoRA" in str(caught.value.hint)
+    assert not (context.workspace.root / "exports").exists()
+
+
 def test_an_adapter_that_moved_weights_of_its_base_is_refused(tiny_base: Path, tmp_path: Path) -> None:
     """PiSSA takes a part out of the base; added to a fresh base it would count twice."""
     save_adapter(tmp_path, tiny_base, peft.LoraConfig(r=4, init_lora_weights="pissa"))

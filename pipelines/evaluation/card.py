@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.resources
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 
 from pipelines.dataset.exporting.card import cell
 from pipelines.evaluation.report import ARM_TITLES, EvaluateReport
+from pipelines.pages.environment import card_template
 from pipelines.workspace import replacing
 
 CARD = "MODEL_CARD.md"
@@ -44,7 +44,7 @@ def write_card(report: EvaluateReport, about: About, folder: Path) -> None:
         "pipeline_tag": "text-generation",
         "tags": ["lora", "fine-tuned"],
     }
-    text = _template().render(
+    text = open_template(_TEMPLATE).render(
         front=yaml.safe_dump(front, allow_unicode=True, sort_keys=False),
         report=report,
         about=about,
@@ -59,7 +59,8 @@ def read_training(folder: Path) -> dict[str, list[tuple[str, str]]]:
     """Return what the training recorded of itself, as parameters and results; empty if nothing."""
     try:
         stored = json.loads((folder / _TRAINING).read_text(encoding="utf-8"))
-        parts = {"parameters": stored["inputs"]["params"], "results": stored["report"]}
+        inputs = stored["inputs"]
+        parts = {"parameters": inputs["head" if "head" in inputs else "params"], "results": stored["report"]}
         return {
             title: [(name, _shown(value)) for name, value in part.items() if name != "path"]
             for title, part in parts.items()
@@ -75,14 +76,11 @@ def _shown(value: object) -> str:
 
 
 @functools.cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # the result is Markdown; `cell` cleans what is not ours
+def open_template(name: str) -> jinja2.Template:
+    """Return a template of a card."""
+    return card_template(
+        "pipelines.evaluation",
+        name,
+        cell=cell,
+        score=lambda value: "–" if value is None else f"{value:.3f}",
     )
-    environment.filters |= {"cell": cell, "score": lambda value: "–" if value is None else f"{value:.3f}"}
-    source = importlib.resources.files("pipelines.evaluation").joinpath("templates", _TEMPLATE)
-    return environment.from_string(source.read_text(encoding="utf-8"))

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, Field
 
 from pipelines.errors import DataError, SettingsError
-from pipelines.evaluation.report import ARM_NAMES, ARTEFACT, DEFAULT_ARMS, ArmName, EvaluateReport, Verdict
+from pipelines.evaluation.heads.report import EvaluateHeadReport
+from pipelines.evaluation.report import (
+    ANSWERS,
+    ARM_NAMES,
+    ARTEFACT,
+    DEFAULT_ARMS,
+    REPORT,
+    ArmName,
+    EvaluateReport,
+    Verdict,
+)
 from pipelines.lazy import lazy_import
 from pipelines.manifest import Manifest, file_hash
 from pipelines.models.catalog import ADAPTER_WEIGHTS as WEIGHTS_FILE
@@ -20,16 +30,16 @@ from pipelines.workspace import locked
 
 if TYPE_CHECKING:
     from pipelines.evaluation import arms, artefact, card, compare, judge, page, trial
+    from pipelines.evaluation.heads import evaluate as heads
 else:
     artefact = lazy_import("pipelines.evaluation.artefact", extra="train")
     card = lazy_import("pipelines.evaluation.card", extra="train")
     compare = lazy_import("pipelines.evaluation.compare", extra="train")
+    heads = lazy_import("pipelines.evaluation.heads.evaluate", extra="train")
     judge = lazy_import("pipelines.evaluation.judge", extra="teacher")
     page = lazy_import("pipelines.evaluation.page", extra="train")
     trial = lazy_import("pipelines.evaluation.trial", extra="train")
 
-ANSWERS = "answers.jsonl"
-REPORT = "report.json"
 _ALWAYS: tuple[ArmName, ...] = ("base", "few_shot", "tuned")
 _VERDICTS: dict[Verdict, str] = {
     "better": "The tuned model {does} better than the base with and without examples in its prompt.",
@@ -56,8 +66,27 @@ class EvaluateParams(BaseModel):
     )
 
 
-def evaluate_adapter(params: EvaluateParams, context: Context) -> EvaluateReport:
+def evaluate_adapter(params: EvaluateParams, context: Context) -> EvaluateReport | EvaluateHeadReport:
     """Compare the tuned model with its base on the held-out test split."""
+    folder = context.workspace.adapter(params.adapter)
+    if not (folder / WEIGHTS_FILE).is_file() and heads.is_head(folder):
+        _check_head_params(params)
+        return heads.evaluate_head(params.adapter, context, dataset=params.dataset)
+    return _evaluate_adapter(params, context)
+
+
+def _check_head_params(params: EvaluateParams) -> None:
+    """Refuse what only concerns chat models; nothing that was asked for is passed over."""
+    given = params.model_dump(exclude_defaults=True).keys() - {"adapter", "dataset"}
+    if given:
+        options = ", ".join(f"--{name}" for name in sorted(given))
+        raise SettingsError(
+            f"{params.adapter} is a head, which is evaluated without {options}",
+            hint=f"Run: assistant evaluate {params.adapter}",
+        )
+
+
+def _evaluate_adapter(params: EvaluateParams, context: Context) -> EvaluateReport:
     dataset = context.workspace.dataset(params.dataset or params.adapter)
     folder = context.workspace.adapter(params.adapter)
     context.check_model(params.base)
@@ -87,7 +116,9 @@ def evaluate_adapter(params: EvaluateParams, context: Context) -> EvaluateReport
     return report
 
 
-EVALUATE_ADAPTER = Operation(params=EvaluateParams, report=EvaluateReport, run=evaluate_adapter)
+EVALUATE_ADAPTER: Operation[EvaluateParams, EvaluateReport | EvaluateHeadReport] = Operation(
+    params=EvaluateParams, report=EvaluateReport, run=evaluate_adapter
+)
 
 
 def read_arms(text: str) -> tuple[ArmName, ...]:

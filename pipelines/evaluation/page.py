@@ -15,7 +15,7 @@ from typing import Literal
 import jinja2
 
 from pipelines.evaluation.card import About
-from pipelines.evaluation.report import ARM_TITLES, EvaluateReport, JudgedQuestion
+from pipelines.evaluation.report import ARM_TITLES, EvaluateReport, Interval, JudgedQuestion
 from pipelines.text import clean_text, language_of
 from pipelines.workspace import replacing
 
@@ -61,7 +61,7 @@ def write_page(report: EvaluateReport, questions: Sequence[JudgedQuestion], abou
 def render_page(report: EvaluateReport, questions: Sequence[JudgedQuestion], about: About) -> str:
     """Return the page; the same report gives the same bytes."""
     best, worst = extremes(questions, report.mcnemar.against)
-    return _template().render(
+    return open_template(_TEMPLATE).render(
         report=report,
         about=about,
         titles=ARM_TITLES,
@@ -73,7 +73,18 @@ def render_page(report: EvaluateReport, questions: Sequence[JudgedQuestion], abo
 
 def plot_of(report: EvaluateReport) -> Plot:
     """Return where the parts of the plot stand."""
-    low, high, smallest = report.difference.low, report.difference.high, report.power.smallest_difference
+    return draw_plot(report.power.mean_difference, report.difference, smallest=report.power.smallest_difference)
+
+
+def draw_plot(mean: float, interval: Interval, *, smallest: float | None) -> Plot:
+    """Return the plot of a difference.
+
+    Args:
+        mean: The difference.
+        interval: Its interval.
+        smallest: Difference below which the test would probably have shown none.
+    """
+    low, high = interval.low, interval.high
     reach = max(abs(low), abs(high), smallest or 0.0, _LEAST_REACH) * _MARGIN
 
     def mark(value: float) -> Mark:
@@ -85,7 +96,7 @@ def plot_of(report: EvaluateReport) -> Plot:
         width=_PLOT_WIDTH,
         zero=mark(0.0).x,
         low=mark(low),
-        mean=mark(report.power.mean_difference),
+        mean=mark(mean),
         high=mark(high),
         ticks=tuple(mark(number * step) for number in range(-count, count + 1)),
         unseen=None if smallest is None else (mark(-smallest).x, mark(smallest).x),
@@ -140,7 +151,8 @@ def findings(report: EvaluateReport) -> list[tuple[Level, str]]:
 
 
 @functools.cache
-def _template() -> jinja2.Template:
+def open_template(name: str) -> jinja2.Template:
+    """Return a template of a page, which escapes whatever it is given."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipelines.evaluation"),
         autoescape=True,  # by name it would be off: the file ends in .j2
@@ -155,4 +167,4 @@ def _template() -> jinja2.Template:
         "spaced": lambda name: name.replace("_", " "),
         "score": lambda value: "–" if value is None else f"{value:.3f}",
     }
-    return environment.get_template(_TEMPLATE)
+    return environment.get_template(name)

@@ -8,6 +8,8 @@ from pydantic import BaseModel, Field
 
 from pipelines.records import ExampleKind, Language
 
+ANSWERS = "answers.jsonl"
+REPORT = "report.json"
 ArmName = Literal[
     "base", "few_shot", "tuned", "closest", "base_retrieval", "tuned_retrieval", "base_closed_book", "tuned_closed_book"
 ]

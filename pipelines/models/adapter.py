@@ -1,8 +1,8 @@
 """Adapters as peft saves them, merged into the weights of a model that answers.
 
 LoRA, rsLoRA, DoRA and AdaLoRA change the weights of layers, so they can be merged; what
-learns positions before the prompt (prefix, prompt and p-tuning) cannot. peft itself takes
-seconds to import, so answering does without it; tests hold the results against peft's own.
+learns positions before the prompt (`learnt_prompt`) cannot. peft itself takes seconds to
+import, so answering does without it; tests hold the results against peft's own.
 
 Source:
     Hu et al. 2021, LoRA, section 4.1, arXiv:2106.09685.
@@ -33,7 +33,8 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 FULL = "FULL"  # a full fine-tuning: the file holds all weights, and not a change
 CONFIG_FILE = "adapter_config.json"
 _PREFIX = "base_model.model."
-_PROMPT_LEARNING = {"PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING", "CPT", "ADAPTION_PROMPT"}
+LEARNT_PROMPTS = frozenset({"PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING"})
+_PROMPT_LEARNING = LEARNT_PROMPTS | {"MULTITASK_PROMPT_TUNING", "CPT", "ADAPTION_PROMPT"}
 # Begun so, training moves a part of the base's weights into the adapter: what it adds is
 # no longer to be added to the base as it was.
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
@@ -80,7 +81,7 @@ def merge_adapter(model: PreTrainedModel, folder: Path) -> None:
     Raises:
         DataError: The adapter is of a kind that cannot be merged, or of another model.
     """
-    if _read_config(folder).get("peft_type") == FULL:
+    if read_config(folder).get("peft_type") == FULL:
         _replace_weights(model, folder)
         return
     for change in read_changes(folder):
@@ -103,7 +104,7 @@ def read_changes(folder: Path) -> list[LayerChange]:
     Raises:
         DataError: It cannot be read, or is of a kind that cannot be merged.
     """
-    config, weights = _read_config(folder), _read_weights(folder)
+    config, weights = read_config(folder), read_weights(folder)
     _check_kind(config, folder)
     is_adaptive = config["peft_type"] == "ADALORA"
     end = "lora_A" if is_adaptive else "lora_A.weight"
@@ -120,7 +121,7 @@ def read_changes(folder: Path) -> list[LayerChange]:
 
 def _replace_weights(model: PreTrainedModel, folder: Path) -> None:
     parameters = dict(model.named_parameters())
-    weights = _read_weights(folder)
+    weights = read_weights(folder)
     if weights.keys() != parameters.keys() or any(
         weights[name].shape != each.shape for name, each in parameters.items()
     ):
@@ -129,7 +130,12 @@ def _replace_weights(model: PreTrainedModel, folder: Path) -> None:
         parameter.copy_(weights[name])
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the configuration that peft saved with an adapter.
+
+    Raises:
+        DataError: It cannot be read.
+    """
     try:
         config: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         return config
@@ -137,7 +143,12 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise DataError(f"the adapter in {folder} cannot be read: {error}", path=folder) from error
 
 
-def _read_weights(folder: Path) -> dict[str, Tensor]:
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Return an adapter's tensors by their names.
+
+    Raises:
+        DataError: They cannot be read.
+    """
     try:
         return load_file(folder / WEIGHTS_FILE)
     except (OSError, SafetensorError) as error:
@@ -150,9 +161,9 @@ def _check_kind(config: Mapping[str, Any], folder: Path) -> None:
     if kind in _PROMPT_LEARNING:
         raise DataError(
             f"the adapter in {folder} is of the kind {kind}: it learns positions before the prompt and "
-            "changes no weights, so there is nothing to merge",
+            "changes no weights, so there is nothing to merge or to export",
             path=folder,
-            hint="Train a LoRA or DoRA adapter to merge or export it.",
+            hint="Train a LoRA or DoRA adapter to export one; peft reads a learnt prompt from its own folder.",
         )
     began = str(config.get("init_lora_weights")).lower()
     if kind not in {"LORA", "ADALORA"} or config.get("fan_in_fan_out") or began.startswith(_CHANGES_BASE):

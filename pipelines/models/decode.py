@@ -12,6 +12,7 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerFast
 from pipelines.models.attention import new_cache
 from pipelines.models.constraint import SchemaConstraint
 from pipelines.models.engine import Completion, Sampling
+from pipelines.models.learnt_prompt import LearntPrompt
 from pipelines.models.prefix import PrefixGroup
 
 
@@ -44,12 +45,19 @@ class Decoder:
     """Runs a causal language model over many prompts at once."""
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, end_tokens: frozenset[int]
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        *,
+        end_tokens: frozenset[int],
+        prompt: LearntPrompt | None = None,
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._end_tokens = end_tokens
         self._layers = int(model.config.num_hidden_layers)
+        self._prompt = prompt
+        self._before = prompt.tokens if prompt else 0  # virtual tokens that precede every sequence
 
     def prefill(
         self, groups: Sequence[PrefixGroup], prompts: Sequence[Sequence[int]], rows: list[Row], *, new: int
@@ -62,7 +70,8 @@ class Decoder:
             rows: One row per member of the groups.
             new: How many tokens will follow at most.
         """
-        length = max(len(prompts[row.index]) for row in rows)
+        lengths = [self._before + len(prompts[row.index]) for row in rows]
+        length = max(lengths)
         capacity = length + new
         caches, logits = [], []
         for group in groups:
@@ -70,9 +79,9 @@ class Decoder:
             caches.append(cache)
             logits.append(last)
         mask = torch.zeros(len(rows), capacity, dtype=torch.long)
-        positions = torch.tensor([len(prompts[row.index]) for row in rows])
-        for number, row in enumerate(rows):
-            mask[number, length - len(prompts[row.index]) : length] = 1
+        positions = torch.tensor(lengths)
+        for number, own in enumerate(lengths):
+            mask[number, length - own : length] = 1
         merged = self._merge(caches, groups, prompts, length=length, capacity=capacity)
         return Prefilled(rows=rows, cache=merged, mask=mask, positions=positions, logits=torch.cat(logits))
 
@@ -144,20 +153,18 @@ class Decoder:
 
     def _prefill_group(self, group: PrefixGroup, prompts: Sequence[Sequence[int]]) -> tuple[Cache, Tensor]:
         """Compute a group: its prefix once, then what each member adds, padded on the left."""
-        members, shared = group.members, group.length
-        longest = max(len(prompts[index]) for index in members) - shared
+        members, shared = group.members, self._before + group.length
+        longest = max(len(prompts[index]) for index in members) - group.length
         cache = new_cache(self._layers, capacity=shared + longest)
         if shared:
-            prefix = new_cache(self._layers, capacity=shared)
-            tokens = torch.tensor([prompts[members[0]][:shared]])
-            self._model(input_ids=tokens, past_key_values=prefix, use_cache=True, logits_to_keep=1)
+            prefix = self._prefill_shared(prompts[members[0]][: group.length])
             for layer, source in zip(cache.layers, prefix.layers, strict=True):
                 expanded = (len(members), -1, -1, -1)
                 layer.update(source.keys.expand(expanded), source.values.expand(expanded))
         tokens = torch.zeros(len(members), longest, dtype=torch.long)
         mask = torch.ones(len(members), shared + longest, dtype=torch.long)
         for number, index in enumerate(members):
-            own = prompts[index][shared:]
+            own = prompts[index][group.length :]
             tokens[number, longest - len(own) :] = torch.tensor(own)
             mask[number, shared : shared + longest - len(own)] = 0
         positions = (mask.cumsum(dim=1) - 1)[:, shared:].clamp(min=0)
@@ -170,6 +177,16 @@ class Decoder:
             logits_to_keep=1,
         )
         return cache, output.logits[:, -1].float()
+
+    def _prefill_shared(self, tokens: Sequence[int]) -> Cache:
+        """Compute what a group shares, after the learnt prompt if there is one."""
+        capacity = len(tokens)
+        cache = (
+            self._prompt.begin_cache(capacity=capacity) if self._prompt else new_cache(self._layers, capacity=capacity)
+        )
+        if tokens:
+            self._model(input_ids=torch.tensor([tokens]), past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return cache
 
     def _merge(
         self,
@@ -191,8 +208,8 @@ class Decoder:
             for cache, group in zip(caches, groups, strict=True):
                 source = cache.layers[number]
                 for member, index in enumerate(group.members):
-                    own = len(prompts[index]) - group.length
-                    places = ((0, group.length, length - len(prompts[index])), (-own, None, length - own))
+                    shared, own = self._before + group.length, len(prompts[index]) - group.length
+                    places = ((0, shared, length - shared - own), (-own, None, length - own))
                     for start, end, place in places:
                         part_keys = source.keys[member, :, start:end]
                         keys[row, :, place : place + part_keys.shape[1]] = part_keys

@@ -18,6 +18,7 @@ from pipelines.models.constraint import SchemaCompiler
 from pipelines.models.decode import Decoder, Prefilled, Row
 from pipelines.models.engine import Completion, Loss, Prompt, Sampling
 from pipelines.models.hardware import fast_dtype
+from pipelines.models.learnt_prompt import LearntPrompt, read_prompt
 from pipelines.models.packing import answer_losses, pack_examples
 from pipelines.models.prefix import PrefixGroup, group_by_prefix
 from pipelines.models.render import encode_text, end_token, render_example, render_prompt
@@ -32,13 +33,23 @@ _WAVE_TOKENS = 24_000
 class LocalEngine:
     """An `Engine` over a model in this process."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, name: str) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        *,
+        name: str,
+        prompt: LearntPrompt | None = None,
+    ) -> None:
         self._name = name
         self.tokenizer = tokenizer
         self.model = model
         self.model.eval()
         self._end_tokens = _end_tokens(self.model, self.tokenizer)
-        self._decoder = Decoder(self.model, self.tokenizer, end_tokens=self._end_tokens)
+        self._decoder = Decoder(self.model, self.tokenizer, end_tokens=self._end_tokens, prompt=prompt)
+        self._learnt_tokens = prompt.tokens if prompt else 0
+        if prompt:
+            prompt.precede_packs(self.model)
 
     @property
     def name(self) -> str:
@@ -47,8 +58,8 @@ class LocalEngine:
 
     @property
     def context_tokens(self) -> int:
-        """Longest sequence that the model was made for."""
-        return int(self.model.config.max_position_embeddings)
+        """Longest sequence that the model was made for, after a learnt prompt."""
+        return int(self.model.config.max_position_embeddings) - self._learnt_tokens
 
     @torch.inference_mode()
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, tuple[Completion, ...]]]:
@@ -174,13 +185,15 @@ class LocalEngine:
 
 
 def open_engine(folder: Path, *, name: str, adapter: Path | None = None) -> LocalEngine:
-    """Load the model in `folder`, with an adapter merged into it if one is given."""
+    """Load the model in `folder`, with an adapter merged into it, or put before it, if one is given."""
     model = load_model(folder)
-    full_name = name
+    full_name, prompt = name, None
     if adapter is not None:
         full_name = f"{name}+{adapter_name(adapter)}"
-        merge_adapter(model, adapter)
-    return LocalEngine(model, load_tokenizer(folder), name=full_name)
+        prompt = read_prompt(model, adapter)
+        if prompt is None:
+            merge_adapter(model, adapter)
+    return LocalEngine(model, load_tokenizer(folder), name=full_name, prompt=prompt)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:

@@ -16,13 +16,13 @@ class Method:
 
     Attributes:
         is_quantized: The base model is in NF4, double-quantized.
-        can_serve: A chatbot can answer with what comes out.
+        is_prompt: It learns virtual tokens before every sequence, and changes no weights.
         learning_rate: Highest rate, where none is given.
         caveat: What to know before choosing it.
     """
 
     is_quantized: bool = False
-    can_serve: bool = True
+    is_prompt: bool = False
     learning_rate: float
     caveat: str
 
@@ -33,9 +33,9 @@ METHODS: dict[MethodName, Method] = {
     "dora": Method(learning_rate=7e-4, caveat="slower: each layer's norm is computed anew at every pass"),
     "rslora": Method(learning_rate=3e-4, caveat="as lora, with a scale that stays right at high ranks"),
     "adalora": Method(learning_rate=5e-3, caveat="needs hundreds of steps for its ranks to settle"),
-    "prefix": Method(can_serve=False, learning_rate=1e-2, caveat="learns far less, and cannot be served here"),
-    "prompt": Method(can_serve=False, learning_rate=3e-2, caveat="learns far less, and cannot be served here"),
-    "p-tuning": Method(can_serve=False, learning_rate=3e-3, caveat="learns far less, and cannot be served here"),
+    "prefix": Method(is_prompt=True, learning_rate=1e-2, caveat="learns far less, and cannot be exported"),
+    "prompt": Method(is_prompt=True, learning_rate=3e-2, caveat="learns far less, and cannot be exported"),
+    "p-tuning": Method(is_prompt=True, learning_rate=3e-3, caveat="learns far less, and cannot be exported"),
     "full": Method(learning_rate=5e-5, caveat="all weights: 16 bytes each of memory, and forgets more"),
 }
 
