@@ -13,13 +13,14 @@ from pipelines.lazy import lazy_import
 from pipelines.operation import Context
 
 if TYPE_CHECKING:
-    from pipelines.knowledge import owned, retrieve, served, stored, vectors
+    from pipelines.knowledge import owned, retrieve, served, stored, tuning, vectors
     from pipelines.models.embedder import Embedder
 else:
     owned = lazy_import("pipelines.knowledge.owned", extra="docs")
     retrieve = lazy_import("pipelines.knowledge.retrieve", extra="docs")
     served = lazy_import("pipelines.knowledge.served", extra="docs")
     stored = lazy_import("pipelines.knowledge.stored", extra="docs")
+    tuning = lazy_import("pipelines.knowledge.tuning", extra="docs")
     vectors = lazy_import("pipelines.knowledge.vectors", extra="docs")
 
 
@@ -88,4 +89,5 @@ def opened_retriever(context: Context, collection: str) -> Iterator[retrieve.Ret
             version = stored.IndexVersion(key="", embedder=embedder.name)  # nothing is embedded yet
         exact_up_to = 0 if context.settings.chroma_url else vectors.EXACT_UP_TO
         store = vectors.VectorStore(kept, version, open_index(folder, version, context), exact_up_to=exact_up_to)
-        yield retrieve.Retriever(ledger, store, embedder)
+        fitted = tuning.load_tuning(folder, embedder=embedder.name)
+        yield retrieve.Retriever(ledger, store, embedder, tuning=fitted)

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING
 
 from pipelines.knowledge.collection import open_embedder, open_index, opened_vectors
 from pipelines.knowledge.ledger import KnowledgeLedger
+from pipelines.lazy import lazy_import
 from pipelines.operation import Context
 from pipelines.records import Chunk
 from pipelines.text import fold_space
 
 if TYPE_CHECKING:
+    from pipelines.knowledge import interaction
     from pipelines.knowledge.stored import IndexVersion, StoredVectors
-    from pipelines.models.embedder import Embedder
+    from pipelines.models.embedder import Embedder, Vectors
+else:
+    interaction = lazy_import("pipelines.knowledge.interaction", extra="docs")
 
 # What one kill can cost: the vectors of this many chunks.
 _BATCH = 128
@@ -55,10 +59,21 @@ def embed_chunks(
         keys = {chunk.id: text_key(embedding_text(chunk)) for chunk in batch}
         texts = {keys[chunk.id]: embedding_text(chunk) for chunk in batch}
         missing = sorted(stored.missing(texts, embedder.name))
-        vectors = embedder.embed([texts[key] for key in missing]) if missing else ()
-        stored.keep(keys, dict(zip(missing, vectors, strict=True)), embedder.name)
+        vectors, signs = _embed([texts[key] for key in missing], embedder)
+        embedded = dict(zip(missing, vectors, strict=True))
+        stored.keep(keys, embedded, embedder.name, signs=dict(zip(missing, signs, strict=False)))
         yield list(keys), len(missing)
         context.progress("indexing", min(start + _BATCH, len(chunks)), len(chunks))
+
+
+def _embed(texts: Sequence[str], embedder: Embedder) -> tuple[Sequence[Vectors], list[bytes]]:
+    """Return the vectors of texts, and the signs of their tokens where the embedder tells of tokens."""
+    if not texts:
+        return (), []
+    if not embedder.has_tokens:
+        return list(embedder.embed(texts)), []
+    vectors, tokens = embedder.embed_both(texts)
+    return list(vectors), [interaction.pack_signs(each.vectors) for each in tokens]
 
 
 def fill_index(folder: Path, version: IndexVersion, stored: StoredVectors, context: Context) -> None:

@@ -14,12 +14,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy
 from numpy.typing import NDArray
 
-from pipelines.models.embedder import Embedder, Vectors
 from pipelines.text import search_terms
+
+if TYPE_CHECKING:
+    from pipelines.models.embedder import Embedder
+
+Vectors = NDArray[numpy.float32]
 
 # What a query's function words and punctuation weigh; a word that one chunk of n holds weighs log n.
 STOP_WEIGHT = 1.5

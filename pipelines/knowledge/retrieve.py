@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy
 
 from pipelines.knowledge import interaction
-from pipelines.knowledge.fusion import DEFAULT_WEIGHTS, Scores, Weights, fuse
+from pipelines.knowledge.fusion import Scores, Weights, fuse
 from pipelines.knowledge.ledger import KnowledgeLedger
+from pipelines.knowledge.tuning import DEFAULT_TUNING, Tuning
 from pipelines.records import Chunk, Passage
 
 if TYPE_CHECKING:
-    from pipelines.knowledge.stored import StoredVectors
     from pipelines.knowledge.vectors import VectorStore
     from pipelines.models.embedder import Embedder
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 POOL = 50
 # Chunks with no more between them than a heading or a blank line stand beside each other.
 _BESIDE_CHARS = 200
+_ALL = -1  # SQLite's limit that limits nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,48 +46,72 @@ class Pool:
     own: Scores | None
     around: Scores | None
 
+    def coverage(self, weights: Weights) -> Scores | None:
+        """Return how well each chunk covers the query, float, (chunks,); None if nothing tells."""
+        if self.own is None or self.around is None:
+            return None
+        return (1 - weights.around) * self.own + weights.around * self.around
+
     def scores(self, weights: Weights) -> Scores:
         """Return the fused score of each chunk; float, (chunks,)."""
-        coverage = None
-        if self.own is not None and self.around is not None:
-            coverage = (1 - weights.around) * self.own + weights.around * self.around
-        return fuse(weights, dense=self.dense, keyword=self.keyword, coverage=coverage)
+        return fuse(weights, dense=self.dense, keyword=self.keyword, coverage=self.coverage(weights))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a search came to.
+
+    Attributes:
+        passages: The passages, best first.
+        answerable: How likely it is that the documents answer the query at all, from 0 to 1.
+    """
+
+    passages: list[Passage]
+    answerable: float
 
 
 class Retriever:
     """Finds passages in one collection."""
 
     def __init__(
-        self,
-        ledger: KnowledgeLedger,
-        store: VectorStore,
-        stored: StoredVectors,
-        embedder: Embedder,
-        *,
-        weights: Weights = DEFAULT_WEIGHTS,
+        self, ledger: KnowledgeLedger, store: VectorStore, embedder: Embedder, *, tuning: Tuning = DEFAULT_TUNING
     ) -> None:
         self._ledger = ledger
         self._store = store
-        self._stored = stored
         self._embedder = embedder
-        self._weights = weights
+        self._tuning = tuning
         self._frequency = functools.lru_cache(maxsize=10_000)(ledger.frequency)
 
-    def search(self, query: str, *, top_k: int) -> list[Passage]:
+    def search(self, query: str, *, top_k: int, among: Sequence[str] | None = None) -> list[Passage]:
         """Find the passages for `query`, best first."""
-        pool = self.pool(query)
-        scores = pool.scores(self._weights)
+        return self.find(query, top_k=top_k, among=among).passages
+
+    def answerable(self, query: str) -> float:
+        """Return how likely it is that the documents answer `query` at all, from 0 to 1."""
+        return self.find(query, top_k=1).answerable
+
+    def find(self, query: str, *, top_k: int, among: Sequence[str] | None = None) -> Found:
+        """Find the passages for a query, and how likely they are to answer it.
+
+        Args:
+            query: What to look for.
+            top_k: Most passages.
+            among: Ids of the chunks to choose from, if not all; none of them is missed.
+        """
+        pool = self.pool(query, among=among)
+        scores = pool.scores(self._tuning.weights)
         best = sorted(range(len(pool.chunks)), key=lambda each: (-scores[each], pool.chunks[each].id))
-        return [
+        passages = [
             Passage(chunk=pool.chunks[each], score=float(scores[each]), cosine=float(pool.dense[each]))
             for each in best[:top_k]
         ]
+        return Found(passages=passages, answerable=self._tuning.answerable(pool))
 
-    def pool(self, query: str) -> Pool:
+    def pool(self, query: str, *, among: Sequence[str] | None = None) -> Pool:
         """Return what both searches propose for a query, and how each scores it."""
         vector = self._embedder.embed([query], kind="query")[0]
-        keyword = dict(self._ledger.search(query, limit=POOL))
-        found = self._ledger.find_chunks([*self._store.nearest(vector, limit=POOL), *keyword])
+        keyword = self._keyword(query, among)
+        found = self._ledger.find_chunks([*self._store.nearest(vector, limit=POOL, among=among), *keyword])
         chunks = list(found.values())
         cosines = self._store.cosines(vector, list(found)) if found else {}
         own, around = self._coverage(query, chunks) if self._embedder.has_tokens and chunks else (None, None)
@@ -101,19 +127,23 @@ class Retriever:
         """Return the text of every chunk of the collection."""
         return [chunk.text for chunk in self._ledger.chunks()]
 
+    def _keyword(self, query: str, among: Sequence[str] | None) -> dict[str, float]:
+        """Return the chunks that keywords propose, and their BM25 scores."""
+        if among is None:
+            return dict(self._ledger.search(query, limit=POOL))
+        wanted = set(among)
+        matches = (match for match in self._ledger.search(query, limit=_ALL) if match[0] in wanted)
+        return dict(itertools.islice(matches, POOL))
+
     def _coverage(self, query: str, chunks: Sequence[Chunk]) -> tuple[Scores, Scores]:
         """Return how well each chunk covers the query, alone and with its neighbours."""
         [asked] = self._embedder.embed_tokens([query])
         if not asked.tokens:
             return numpy.zeros(len(chunks)), numpy.zeros(len(chunks))
-        signs = self._stored.signs(chunks)
+        signs = self._store.signs([chunk.id for chunk in chunks])
         matches = interaction.token_matches(asked.vectors, [signs.get(chunk.id, b"") for chunk in chunks])
         weights = interaction.query_weights(
-            query,
-            asked.tokens,
-            self._embedder,
-            frequency=self._frequency,
-            chunks=self._ledger.count()[1],
+            query, asked.tokens, self._embedder, frequency=self._frequency, chunks=self._ledger.count()[1]
         )
         weights = weights / weights.sum()
         return matches @ weights, _with_neighbours(matches, chunks) @ weights
@@ -123,8 +153,9 @@ def _with_neighbours(matches: numpy.ndarray, chunks: Sequence[Chunk]) -> numpy.n
     """Return the best match of each token in a chunk or in those of the pool that stand beside it."""
     order = sorted(range(len(chunks)), key=lambda each: (chunks[each].document, chunks[each].start))
     best = matches.copy()
-    for first, second in zip(order, order[1:], strict=False):
-        if chunks[first].document == chunks[second].document and chunks[second].start - chunks[first].end <= _BESIDE_CHARS:
+    for first, second in itertools.pairwise(order):
+        one, other = chunks[first], chunks[second]
+        if one.document == other.document and other.start - one.end <= _BESIDE_CHARS:
             best[first] = numpy.maximum(best[first], matches[second])
             best[second] = numpy.maximum(best[second], matches[first])
     return best

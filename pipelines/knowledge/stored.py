@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS vectors (
     row INTEGER PRIMARY KEY AUTOINCREMENT, embedder TEXT NOT NULL, text TEXT NOT NULL, vector BLOB NOT NULL,
     UNIQUE (embedder, text)
 );
+CREATE TABLE IF NOT EXISTS signs (row INTEGER PRIMARY KEY, signs BLOB NOT NULL); -- of tokens, by row of vectors
 CREATE TABLE IF NOT EXISTS chunk_texts (chunk TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS chunks_of_text ON chunk_texts (text);
 CREATE TABLE IF NOT EXISTS index_versions (
@@ -106,13 +107,31 @@ class StoredVectors:
         found = self._select("SELECT text FROM vectors WHERE embedder = ? AND text IN", [embedder], sorted(wanted))
         return wanted - {str(text) for (text,) in found}
 
-    def keep(self, chunks: Mapping[str, str], vectors: Mapping[str, Vectors], embedder: str) -> None:
-        """Store, in one transaction, the texts (keys) of chunks and the vectors of new texts."""
+    def keep(
+        self,
+        chunks: Mapping[str, str],
+        vectors: Mapping[str, Vectors],
+        embedder: str,
+        *,
+        signs: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Store, in one transaction, the texts (keys) of chunks and the vectors of new texts.
+
+        Args:
+            chunks: The text of each chunk.
+            vectors: The vector of each new text.
+            embedder: Whose they are.
+            signs: What `interaction.pack_signs` made of the tokens of each new text.
+        """
         rows = [(embedder, text, vector.astype(_STORED).tobytes()) for text, vector in vectors.items()]
+        packed = [(each, embedder, text) for text, each in (signs or {}).items()]
         with self._connection:
             self._connection.executemany("INSERT OR REPLACE INTO chunk_texts VALUES (?, ?)", chunks.items())
             self._connection.executemany(
                 "INSERT OR IGNORE INTO vectors (embedder, text, vector) VALUES (?, ?, ?)", rows
+            )
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO signs SELECT row, ? FROM vectors WHERE embedder = ? AND text = ?", packed
             )
 
     def count_lost(self) -> int:
@@ -133,6 +152,7 @@ class StoredVectors:
                 "DELETE FROM vectors WHERE text NOT IN (SELECT text FROM chunk_texts) "
                 "OR embedder NOT IN (SELECT embedder FROM index_versions)"
             )
+            self._connection.execute("DELETE FROM signs WHERE row NOT IN (SELECT row FROM vectors)")
 
     def stamp(self, embedder: str) -> str:
         """Return what changes whenever the vectors of `embedder` do.
@@ -170,6 +190,14 @@ class StoredVectors:
         """Return those of `chunks` (ids) that have vectors, sorted, and their vectors."""
         query = "SELECT chunk, vector FROM chunk_texts JOIN vectors USING (text) WHERE embedder = ? AND chunk IN"
         return _unpacked(sorted(self._select(query, [embedder], chunks)))
+
+    def signs(self, chunks: Sequence[str], embedder: str) -> dict[str, bytes]:
+        """Return the signs of the tokens of those of `chunks` (ids) that have some."""
+        query = (
+            "SELECT chunk, signs FROM chunk_texts JOIN vectors USING (text) JOIN signs USING (row) "
+            "WHERE embedder = ? AND chunk IN"
+        )
+        return dict(self._select(query, [embedder], chunks))
 
     def chunks_of(self, texts: Sequence[str]) -> list[str]:
         """Return the ids of the chunks that have these texts, in the order of the texts."""

@@ -72,6 +72,10 @@ class VectorStore:
         found, vectors = self._stored.vectors_of_chunks(ids, self._version.embedder)
         return dict(zip(found, (vectors @ vector).tolist(), strict=True)) if found else {}
 
+    def signs(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """Return the signs of the tokens of those of the chunks `ids` that have some."""
+        return self._stored.signs(ids, self._version.embedder)
+
     def count(self) -> int:
         """Return how many texts have vectors."""
         return self._stored.count(self._version.embedder)
