@@ -37,7 +37,7 @@ class Asked:
 
 def ask_all(questions: Sequence[KnownQuestion], retriever: Retriever, context: Context) -> list[Asked]:
     """Ask every question; the first one is asked once more beforehand, as the first search opens files."""
-    retriever.search(questions[0].question, top_k=_DEPTH)
+    retriever.find(questions[0].question, top_k=_DEPTH)
     asked = []
     for number, question in enumerate(questions, start=1):
         asked.append(_ask(question, retriever))
@@ -59,18 +59,18 @@ def rank_pool(pool: Pool, arm: Arm) -> list[Chunk]:
 
 def _ask(question: KnownQuestion, retriever: Retriever) -> Asked:
     started = time.perf_counter()
-    passages = retriever.search(question.question, top_k=_DEPTH)
+    found = retriever.find(question.question, top_k=_DEPTH)
     seconds = time.perf_counter() - started
     ranks: dict[Arm, Ranks] = {}
     if question.is_answerable:
         pool = retriever.pool(question.question)
         ranks = {arm: find_ranks(question, rank_pool(pool, arm)) for arm in SIMPLE_ARMS}
-        ranks["all"] = find_ranks(question, [passage.chunk for passage in passages])
+        ranks["all"] = find_ranks(question, [passage.chunk for passage in found.passages])
     return Asked(
         question=question,
         ranks=ranks,
-        first=passages[0] if passages else None,
-        answerable=retriever.answerable(question.question),
+        first=found.passages[0] if found.passages else None,
+        answerable=found.answerable,
         seconds=seconds,
     )
 
