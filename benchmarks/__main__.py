@@ -13,6 +13,9 @@ from benchmarks.measure import Row
 MEASURES = (
     "startup",
     "indexing",
+    "retrieval",
+    "retrieval_zh",
+    "retrieval_scale",
     "decoding",
     "training",
     "training_trl",

@@ -20,6 +20,10 @@ GROUP = LazyGroup(
             "pipelines.knowledge.search:SEARCH_DOCUMENTS",
             "Search a collection for the passages nearest to a query.",
         ),
+        "evaluate": Entry(
+            "pipelines.knowledge.evaluate:EVALUATE_DOCUMENTS",
+            "Measure how well a collection's passages are found, by questions with known places.",
+        ),
         "remove": Entry(
             "pipelines.knowledge.documents:REMOVE_DOCUMENT",
             "Remove a document from a collection; its file stays where it is.",

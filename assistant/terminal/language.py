@@ -39,6 +39,18 @@ _CHINESE = {
     "steps": "步数",
     "evaluation": "评测",
     "newest": "最新",
+    # how well passages are found
+    "asking questions": "提问",
+    "{n} questions whose passage is known": "{n} 个已知出处的问题",
+    "as the chatbot searches": "聊天机器人所用的检索",
+    "reciprocal rank fusion": "倒数排名融合",
+    "dense": "向量检索",
+    "A search takes {p50_ms} ms (median), {p95_ms} ms (95th percentile).": (
+        "一次检索用时：中位数 {p50_ms} 毫秒，第 95 百分位 {p95_ms} 毫秒。"
+    ),
+    "Answerable or not": "能否回答",
+    "wrongly refused": "误拒",
+    "wrongly answered": "误答",
     # the reports of a training run
     "unfinished": "未完成",
     "trained": "已训练",

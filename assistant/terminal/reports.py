@@ -14,10 +14,13 @@ from assistant.terminal import trainings
 from assistant.terminal.fields import Say, fields, labelled, rows
 from pipelines.chatbot.ask import AskReport
 from pipelines.evaluation.report import ARM_TITLES
+from pipelines.knowledge.measuring.report import ARM_TITLES as RETRIEVAL_TITLES
+from pipelines.knowledge.measuring.report import EvaluateDocumentsReport, Figures
 from pipelines.records import Quote
 from pipelines.text import clean_text, fold_space
 
 View = Callable[[BaseModel, Say], Iterable[RenderableType]]
+_WORST = 5  # documents
 
 
 def render(report: BaseModel, say: Say) -> Iterable[RenderableType]:
@@ -101,6 +104,30 @@ def _head_evaluation(report: BaseModel, say: Say) -> Iterable[RenderableType]:
     yield Text(clean_text(values["summary"]), style="bold")
     yield Text(f"Expected calibration error: {_score(values['calibration']['expected_error']) or 'not measured'}")
     yield Text(f"The whole report: {values['page']}", style="dim")
+
+
+def _retrieval(report: BaseModel, say: Say) -> Iterable[RenderableType]:
+    assert isinstance(report, EvaluateDocumentsReport)
+    table = Table(title=say("{n} questions whose passage is known", n=report.n))
+    table.add_column("")
+    for column in ("recall@1", "recall@5", "recall@10", "nDCG@10", "MRR@10"):
+        table.add_column(column, justify="right")
+    named: list[tuple[str, Figures]] = [(say(RETRIEVAL_TITLES[each.arm]), each) for each in report.arms]
+    named += [(each.name, each) for each in (*report.languages, *report.documents[:_WORST])]
+    for number, (name, each) in enumerate(named):
+        values = (each.recall_at_1, each.recall_at_5, each.recall_at_10, each.ndcg_at_10, each.mrr_at_10)
+        table.add_row(Text(clean_text(name)), *map(_score, values), style="bold" if number == 0 else "")
+        if number + 1 in (len(report.arms), len(report.arms) + len(report.languages)):
+            table.add_section()
+    yield table
+    yield Text(report.summary, style="bold")
+    yield Text(say("A search takes {p50_ms} ms (median), {p95_ms} ms (95th percentile).", **dict(report.latency)))
+    if report.answerability is not None:
+        told = report.answerability
+        refused, answered = f"{told.wrongly_refused:.0%}", f"{told.wrongly_answered:.0%}"
+        line = f"{say('Answerable or not')}: AUROC {told.auroc:.3f}; "
+        yield Text(f"{line}{say('wrongly refused')} {refused}, {say('wrongly answered')} {answered}")
+    yield Text(f"{say('The whole report:')} {report.page}", style="dim")
 
 
 def _score(value: float | None) -> str:
@@ -200,6 +227,7 @@ _VIEWS: dict[str, View] = {
     "AskReport": _answer,
     "BuildReport": _build,
     "ListAdaptersReport": trainings.list_adapters,
+    "EvaluateDocumentsReport": _retrieval,
     "EvaluateHeadReport": _head_evaluation,
     "EvaluateReport": _evaluation,
     "ExplainReport": _explain,
