@@ -24,6 +24,10 @@ GROUP = LazyGroup(
             "pipelines.knowledge.evaluate:EVALUATE_DOCUMENTS",
             "Measure how well a collection's passages are found, by questions with known places.",
         ),
+        "tune": Entry(
+            "pipelines.knowledge.tune:TUNE_DOCUMENTS",
+            "Fit how a collection is searched to questions about its own documents; used only if surely better.",
+        ),
         "remove": Entry(
             "pipelines.knowledge.documents:REMOVE_DOCUMENT",
             "Remove a document from a collection; its file stays where it is.",

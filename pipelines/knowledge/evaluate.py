@@ -30,7 +30,7 @@ _FOLDER, _REPORT, _QUESTIONS = "evaluation", "report.json", "questions.jsonl"
 _MISSED, _DOCUMENTS = 20, 20  # told of in the report
 
 
-class EvaluateDocumentsParams(BaseModel):
+class QuestionParams(BaseModel):
     """What to ask, and of which collection."""
 
     collection: Name = Field("default", description="Collection to ask.")
@@ -40,6 +40,11 @@ class EvaluateDocumentsParams(BaseModel):
         "or passage; answerable: false where the documents do not answer; language.",
     )
     dataset: Name | None = Field(None, description="Dataset made of these documents, to take the questions from.")
+
+
+class EvaluateDocumentsParams(QuestionParams):
+    """What to ask, of which collection, and how many passages count."""
+
     top_k: int = Field(
         5, ge=1, le=50, description="How many passages a chatbot is shown: what is not among them is missed."
     )
@@ -50,7 +55,7 @@ def evaluate_documents(params: EvaluateDocumentsParams, context: Context) -> Eva
     started = time.monotonic()
     folder = context.workspace.knowledge(params.collection) / _FOLDER
     with opened_ledger(context, params.collection) as ledger:
-        known = _read(params, context, ledger)
+        known = read_questions(params, context, ledger)
     with opened_retriever(context, params.collection) as retriever:
         asked = asking.ask_all(known.questions, retriever, context)
     report = _report(params, context, asked, folder)
@@ -66,7 +71,13 @@ def evaluate_documents(params: EvaluateDocumentsParams, context: Context) -> Eva
 EVALUATE_DOCUMENTS = Operation(params=EvaluateDocumentsParams, report=EvaluateDocumentsReport, run=evaluate_documents)
 
 
-def _read(params: EvaluateDocumentsParams, context: Context, ledger: KnowledgeLedger) -> sources.Questions:
+def read_questions(params: QuestionParams, context: Context, ledger: KnowledgeLedger) -> sources.Questions:
+    """Return the questions with their places in a collection.
+
+    Raises:
+        SettingsError: None were named, or twice.
+        DataError: They cannot be read, or do not fit the collection.
+    """
     if params.questions is not None and params.dataset is None:
         return sources.read_file(context.resolve(params.questions), ledger)
     if params.dataset is not None and params.questions is None:

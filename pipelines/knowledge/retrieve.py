@@ -82,6 +82,11 @@ class Retriever:
         self._tuning = tuning
         self._frequency = functools.lru_cache(maxsize=10_000)(ledger.frequency)
 
+    @property
+    def embedder(self) -> str:
+        """Name of the embedder."""
+        return self._embedder.name
+
     def search(self, query: str, *, top_k: int, among: Sequence[str] | None = None) -> list[Passage]:
         """Find the passages for `query`, best first."""
         return self.find(query, top_k=top_k, among=among).passages
