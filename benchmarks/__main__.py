@@ -16,6 +16,7 @@ MEASURES = (
     "retrieval",
     "retrieval_zh",
     "retrieval_scale",
+    "indexing_kills",
     "decoding",
     "training",
     "training_trl",
