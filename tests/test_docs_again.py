@@ -439,7 +439,8 @@ from pipelines.knowledge.watch import WATCH_DOCUMENTS, WatchDocumentsParams
 from pipelines.operation import open_context
 from tests.word_embedder import WordEmbedder, with_words
 context = open_context(Path(sys.argv[1]), emit=lambda event: print(event, flush=True))
-report = WATCH_DOCUMENTS.start(WatchDocumentsParams(folder=Path(sys.argv[2])), with_words(context, words=WordEmbedder()))
+context = with_words(context, words=WordEmbedder())
+report = WATCH_DOCUMENTS.start(WatchDocumentsParams(folder=Path(sys.argv[2])), context)
 print(f"{report.runs} run", flush=True)
 """
 
