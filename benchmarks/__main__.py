@@ -13,6 +13,7 @@ from benchmarks.measure import Row
 MEASURES = (
     "startup",
     "indexing",
+    "indexing_kills",
     "decoding",
     "training",
     "training_trl",

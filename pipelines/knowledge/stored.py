@@ -168,7 +168,8 @@ class StoredVectors:
 
     def vectors_of_chunks(self, chunks: Sequence[str], embedder: str) -> tuple[list[str], Vectors]:
         """Return those of `chunks` (ids) that have vectors, sorted, and their vectors."""
-        query = "SELECT chunk, vector FROM chunk_texts JOIN vectors USING (text) WHERE embedder = ? AND chunk IN"
+        # CROSS makes SQLite begin with the chunks; it would else look at every vector of the embedder.
+        query = "SELECT chunk, vector FROM chunk_texts CROSS JOIN vectors USING (text) WHERE embedder = ? AND chunk IN"
         return _unpacked(sorted(self._select(query, [embedder], chunks)))
 
     def chunks_of(self, texts: Sequence[str]) -> list[str]:
