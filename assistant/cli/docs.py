@@ -12,6 +12,10 @@ GROUP = LazyGroup(
             "pipelines.knowledge.add:ADD_DOCUMENTS",
             "Read the documents of a folder into a collection, to be searched and cited.",
         ),
+        "watch": Entry(
+            "pipelines.knowledge.watch:WATCH_DOCUMENTS",
+            "Watch a folder and keep a collection at what it holds, until Ctrl-C.",
+        ),
         "list": Entry("pipelines.knowledge.documents:LIST_DOCUMENTS", "List the documents of a collection."),
         "show": Entry(
             "pipelines.knowledge.documents:SHOW_DOCUMENT", "Show the text that was understood of a document."

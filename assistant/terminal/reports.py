@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from assistant.terminal import trainings
+from assistant.terminal import documents, trainings
 from assistant.terminal.fields import Say, fields, labelled, rows
 from pipelines.chatbot.ask import AskReport
 from pipelines.evaluation.report import ARM_TITLES
@@ -224,8 +224,10 @@ def _explain(report: BaseModel, say: Say) -> Iterable[RenderableType]:
 
 
 _VIEWS: dict[str, View] = {
+    "AddDocumentsReport": documents.show_addition,
     "AskReport": _answer,
     "BuildReport": _build,
+    "ListDocumentsReport": documents.list_documents,
     "ListAdaptersReport": trainings.list_adapters,
     "EvaluateDocumentsReport": _retrieval,
     "EvaluateHeadReport": _head_evaluation,
