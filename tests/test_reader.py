@@ -113,9 +113,9 @@ def test_a_file_that_takes_too_long_is_given_up(tmp_path: Path, limits: ReadingL
 
 def test_a_file_that_needs_too_much_memory_is_given_up(tmp_path: Path) -> None:
     """The memory of the worker is limited, and ours is not touched; the next file is read."""
-    with open_reader(ReadingLimits(memory_mb=400)) as reader:
-        with pytest.raises(DataError, match=r"needs more than 400 MB|crashed") as caught:
-            read(reader, tmp_path / "a.txt", b"a" * 19_000_000 + "😀".encode())
+    with open_reader(ReadingLimits(memory_mb=100)) as reader:
+        with pytest.raises(DataError, match=r"needs more than 100 MB|crashed") as caught:
+            read(reader, tmp_path / "a.txt", b"a" * 6_000_000 + "😀".encode())
         assert "plit" in caught.value.hint
         assert read(reader, tmp_path / "a.md", b"Open.").text == "Open."
 
