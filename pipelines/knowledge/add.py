@@ -14,7 +14,7 @@ from pipelines.errors import DataError
 from pipelines.knowledge.chunk import chunk_document
 from pipelines.knowledge.collection import open_store
 from pipelines.knowledge.ledger import KnowledgeLedger
-from pipelines.knowledge.parse import read_document
+from pipelines.knowledge.reading.reader import DocumentReader, open_reader
 from pipelines.knowledge.scan import Scan, readable_kinds, scan_folder
 from pipelines.operation import Context, Operation, Positional
 from pipelines.records import Chunk, Name, write_records
@@ -66,7 +66,8 @@ def add_documents(params: AddDocumentsParams, context: Context) -> AddDocumentsR
     with locked(folder):
         ledger = KnowledgeLedger(folder)
         try:
-            _update_ledger(root, scan, ledger, report, params, context)
+            with open_reader() as reader:
+                _update_ledger(root, scan, ledger, report, params, context, reader)
             report.documents, report.chunks = ledger.count()
             if not report.documents:
                 raise _nothing_readable(root, scan)
@@ -91,6 +92,7 @@ def _update_ledger(
     report: AddDocumentsReport,
     params: AddDocumentsParams,
     context: Context,
+    reader: DocumentReader,
 ) -> None:
     """Read what is new or changed, and forget what is gone."""
     known = ledger.known()
@@ -102,7 +104,7 @@ def _update_ledger(
             if known.get(document_id) == _file_hash(path):
                 report.unchanged += 1
             else:
-                document = read_document(path, document_id=document_id, max_megabytes=params.max_megabytes)
+                document = reader.read(path, document_id=document_id, max_megabytes=params.max_megabytes)
                 is_new = ledger.root_of(document_id) is None
                 ledger.replace(document, chunk_document(document), root=ledger.root_of(document_id) or str(root))
                 report.added += is_new
