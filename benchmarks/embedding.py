@@ -33,7 +33,8 @@ def measure() -> list[Row]:
     folder = find_model(DEFAULT_EMBEDDER, kind="embedding", models_folder=data_home() / "models")
     peer = SentenceTransformer(str(folder), device="cpu")
     ours = LocalEmbedder(folder, name=DEFAULT_EMBEDDER)
-    paragraphs = [json.loads(line) for line in gzip.open(DATA, "rt", encoding="utf-8")]
+    with gzip.open(DATA, "rt", encoding="utf-8") as lines:
+        paragraphs = [json.loads(line) for line in lines]
     rows = [_speed("chunks", _chunks(paragraphs), peer, ours)[0]]
     texts = [paragraph["text"] for paragraph in paragraphs]
     row, theirs, own = _speed("paragraphs", texts, peer, ours)
@@ -42,7 +43,8 @@ def measure() -> list[Row]:
     questions, wanted = [question for question, _number in asked], [number for _question, number in asked]
     before = ndcg(_peer_vectors(peer, questions) @ theirs.T, wanted)
     after = ndcg(ours.embed(questions, kind="query") @ own.T, wanted)
-    return [*rows, row, Row(what=f"dense nDCG@10, {len(asked)} questions", figure=f"{after:.4f}", against=f"{before:.4f}")]
+    what = f"dense nDCG@10, {len(asked)} questions"
+    return [*rows, row, Row(what=what, figure=f"{after:.4f}", against=f"{before:.4f}")]
 
 
 def ndcg(cosines: Vectors, wanted: Sequence[int]) -> float:
@@ -65,8 +67,9 @@ def _speed(
             vectors[number].append(arm(texts[start : start + _PART]))
             seconds[number] += time.perf_counter() - started
     tokens = sum(len(ours.tokenize(text)) for text in texts) / len(texts)
+    how = f"{fast_precision()}, {torch.get_num_threads()} threads"
     row = Row(
-        what=f"embedding {len(texts)} {what} of {tokens:.0f} tokens, {fast_precision()}, {torch.get_num_threads()} threads",
+        what=f"embedding {len(texts)} {what} of {tokens:.0f} tokens, {how}",
         figure=f"{len(texts) / seconds[1]:.0f} a second",
         against=f"sentence-transformers, float32: {len(texts) / seconds[0]:.0f}",
         ratio=seconds[0] / seconds[1],

@@ -11,6 +11,7 @@ Source:
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import struct
@@ -125,7 +126,7 @@ def _tokenizer(reader: _Reader) -> Tokenizer:
     text = bytes(reader.array("u1", length))
     _characters, size = reader.numbers("iI")
     reader.at += size
-    names = [text[first:last].decode("utf-8") for first, last in zip(starts, starts[1:], strict=False)]
+    names = [text[first:last].decode("utf-8") for first, last in itertools.pairwise(starts)]
     tokenizer = Tokenizer(models.Unigram(list(zip(names, scores, strict=True)), unknown))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
