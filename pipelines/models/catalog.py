@@ -68,6 +68,7 @@ CATALOG = (
         languages=("en", "zh"),
     ),
 )
+EMBEDDERS = tuple(model.name for model in CATALOG if model.kind == "embedding")
 
 
 def packaged_files(model: CatalogModel) -> Path | None:
