@@ -37,6 +37,7 @@ class CatalogModel:
     file: str  # GGUF file, or folder, below it
     licence: str
     languages: tuple[str, ...]
+    is_optional: bool = False  # nothing fails without it
 
 
 CATALOG = (
@@ -66,6 +67,7 @@ CATALOG = (
         file="e5-small-q4.bin",
         licence="MIT",
         languages=("en", "zh"),
+        is_optional=True,
     ),
 )
 EMBEDDERS = tuple(model.name for model in CATALOG if model.kind == "embedding")
