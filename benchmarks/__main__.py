@@ -13,6 +13,7 @@ from benchmarks.measure import Row
 MEASURES = (
     "startup",
     "indexing",
+    "embedding",
     "decoding",
     "training",
     "training_trl",
