@@ -17,6 +17,7 @@ MEASURES = (
     "retrieval_zh",
     "retrieval_scale",
     "indexing_kills",
+    "embedding",
     "decoding",
     "training",
     "training_trl",
