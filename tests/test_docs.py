@@ -27,7 +27,7 @@ from pipelines.knowledge.scan import scan_folder
 from pipelines.knowledge.search import SEARCH_DOCUMENTS, FoundPassage, SearchDocumentsParams
 from pipelines.knowledge.vectors import VectorStore
 from pipelines.models.catalog import DEFAULT_EMBEDDER
-from pipelines.models.embedder import Embedder, TokenVectors, Vectors
+from pipelines.models.embedder import Embedder, TextKind, TokenVectors, Vectors
 from pipelines.models.provider import Models
 from pipelines.operation import Context, Notice, open_context
 from pipelines.records import Chunk, read_records
@@ -53,57 +53,67 @@ class OtherModels(Models):
         return self._embedder
 
 
-class RememberingEmbedder:
-    """The real embedder, which embeds each text once for all tests."""
+class WrappedEmbedder:
+    """The real embedder, for subclasses to change."""
 
-    def __init__(self, real: Embedder) -> None:
-        self.name = real.name
+    def __init__(self, real: Embedder, *, name: str = "") -> None:
+        self.name = name or real.name
+        self.size = real.size
+        self.max_tokens = real.max_tokens
+        self.has_tokens = real.has_tokens
         self._real = real
-        self._known: dict[str, Vectors] = {}
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
+    def embed(self, texts: Sequence[str], *, kind: TextKind = "passage") -> Vectors:
         """Return the real vectors."""
-        missing = [text for text in dict.fromkeys(texts) if text not in self._known]
-        self._known |= dict(zip(missing, self._real.embed(missing), strict=True))
-        return numpy.stack([self._known[text] for text in texts]) if texts else self._real.embed([])
+        return self._real.embed(texts, kind=kind)
 
     def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
         """Return the real tokens with their vectors."""
         return self._real.embed_tokens(texts)
 
+    def embed_both(self, texts: Sequence[str]) -> tuple[Vectors, list[TokenVectors]]:
+        """Return both, through this class's own methods."""
+        return self.embed(texts), self.embed_tokens(texts)
+
     def tokenize(self, text: str) -> list[int]:
         """Return the real tokens."""
         return self._real.tokenize(text)
+
+
+class RememberingEmbedder(WrappedEmbedder):
+    """The real embedder, which embeds each text once for all tests."""
+
+    def __init__(self, real: Embedder) -> None:
+        super().__init__(real)
+        self._known: dict[tuple[TextKind, str], Vectors] = {}
+
+    def embed(self, texts: Sequence[str], *, kind: TextKind = "passage") -> Vectors:
+        """Return the real vectors."""
+        missing = [text for text in dict.fromkeys(texts) if (kind, text) not in self._known]
+        found = zip(missing, self._real.embed(missing, kind=kind), strict=True)
+        self._known |= {(kind, text): vector for text, vector in found}
+        return numpy.stack([self._known[kind, text] for text in texts]) if texts else self._real.embed([], kind=kind)
 
 
 class Killed(BaseException):
     """Ends a run as a signal does: nothing of ours catches it."""
 
 
-class MortalEmbedder:
+class MortalEmbedder(WrappedEmbedder):
     """The real embedder, which counts what it embeds and is killed after so many calls."""
 
     def __init__(self, real: Embedder, *, calls: int, name: str = "") -> None:
+        super().__init__(real, name=name)
         self.embedded = 0
-        self.name = name or real.name
-        self._real = real
         self._calls_left = calls
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
+    def embed(self, texts: Sequence[str], *, kind: TextKind = "passage") -> Vectors:
         """Embed, or die."""
         if self._calls_left == 0:
             raise Killed
         self._calls_left -= 1
         self.embedded += len(texts)
-        return self._real.embed(texts)
-
-    def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
-        """Return the real tokens with their vectors."""
-        return self._real.embed_tokens(texts)
-
-    def tokenize(self, text: str) -> list[int]:
-        """Return the real tokens."""
-        return self._real.tokenize(text)
+        return self._real.embed(texts, kind=kind)
 
 
 @functools.cache

@@ -26,7 +26,8 @@ def find_passages(
     ordered = list(chunks.values())
     if not ordered:
         return [[] for _ in questions]
-    cosines = embedder.embed(questions) @ embedder.embed([embedding_text(chunk) for chunk in ordered]).T
+    passages = embedder.embed([embedding_text(chunk) for chunk in ordered])
+    cosines = embedder.embed(questions, kind="query") @ passages.T
     with tempfile.TemporaryDirectory() as folder:
         ledger = KnowledgeLedger(Path(folder))
         try:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy
 import torch
@@ -17,6 +17,7 @@ from pipelines.errors import SettingsError
 from pipelines.models.hardware import fast_dtype
 
 Vectors = NDArray[numpy.float32]
+TextKind = Literal["query", "passage"]
 _BATCH_TOKENS = 8_192
 
 
@@ -34,14 +35,33 @@ class Embedder(Protocol):
     def name(self) -> str:
         """Name that changes whenever the vectors would."""
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """Return one vector per text; float, (texts, size), each of length 1."""
+    @property
+    def size(self) -> int:
+        """Numbers in a vector."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of a text that its vector stands for, special ones counted; the rest is cut off."""
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether tokens have vectors of their own; without, `embed_tokens` and `embed_both` raise."""
+
+    def embed(self, texts: Sequence[str], *, kind: TextKind = "passage") -> Vectors:
+        """Return one vector per text; float, (texts, size), each of length 1.
+
+        Some models are trained to embed what is asked otherwise than what is searched: `kind`
+        says which of both the texts are.
+        """
 
     def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
         """Return the tokens of each text with their vectors."""
 
+    def embed_both(self, texts: Sequence[str]) -> tuple[Vectors, list[TokenVectors]]:
+        """Return what `embed` and `embed_tokens` do, for passages, at the cost of one of them."""
+
     def tokenize(self, text: str) -> list[int]:
-        """Return the tokens of a text, without special ones."""
+        """Return all tokens of a text, without special ones."""
 
 
 class LocalEmbedder:
@@ -54,11 +74,14 @@ class LocalEmbedder:
     def __init__(self, folder: Path, *, name: str) -> None:
         self._check_pooling(folder)
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer
             self._model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=fast_dtype())
         except (OSError, ValueError) as error:
             raise SettingsError(f"{folder} does not hold an embedding model: {error}") from error
         self._model.eval()
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._tokenizer.encode_special_tokens = True  # "[SEP]" in a text is text
         weights = (folder / "model.safetensors").stat()
         digest = hashlib.sha256(f"{weights.st_size}:{(folder / 'config.json').read_text()}".encode())
         self._name = f"{name}-{digest.hexdigest()[:8]}"
@@ -70,33 +93,57 @@ class LocalEmbedder:
         """Name that changes whenever the vectors would."""
         return self._name
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
+    @property
+    def size(self) -> int:
+        """Numbers in a vector."""
+        return int(self._model.config.hidden_size)
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of a text that its vector stands for, special ones counted; the rest is cut off."""
+        return self._max_tokens
+
+    @property
+    def has_tokens(self) -> bool:
+        """Tokens have vectors of their own."""
+        return True
+
+    def embed(self, texts: Sequence[str], *, kind: TextKind = "passage") -> Vectors:
         """Return one vector per text; float, (texts, size), each of length 1."""
-        vectors = numpy.zeros((len(texts), int(self._model.config.hidden_size)), dtype=numpy.float32)
-        for indices, hidden, mask in self._run([self._encode(text) for text in texts]):
-            weights = mask[..., None].float()
-            pooled = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
-            vectors[indices] = torch.nn.functional.normalize(pooled, dim=-1).numpy()
+        del kind  # this model was trained to embed both alike
+        vectors = self._no_vectors(len(texts))
+        for indices, hidden, mask in self._run(self._encode(texts)):
+            vectors[indices] = _pooled(hidden, mask)
         return vectors
 
     def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
         """Return the tokens of each text with their vectors."""
-        encoded = [self._encode(text) for text in texts]
+        return self.embed_both(texts)[1]
+
+    def embed_both(self, texts: Sequence[str]) -> tuple[Vectors, list[TokenVectors]]:
+        """Return what `embed` and `embed_tokens` do, at the cost of one of them."""
+        encoded = self._encode(texts)
+        vectors = self._no_vectors(len(texts))
         found: dict[int, TokenVectors] = {}
-        for indices, hidden, _mask in self._run(encoded):
+        for indices, hidden, mask in self._run(encoded):
+            vectors[indices] = _pooled(hidden, mask)
             unit = torch.nn.functional.normalize(hidden, dim=-1).numpy()
             for row, index in enumerate(indices):
                 inner = slice(1, len(encoded[index]) - 1)  # between the tokens that begin and end a text
                 found[index] = TokenVectors(encoded[index][inner], unit[row, inner])
-        return [found[index] for index in range(len(texts))]
+        return vectors, [found[index] for index in range(len(texts))]
 
     def tokenize(self, text: str) -> list[int]:
-        """Return the tokens of a text, without special ones."""
-        return self._encode(text)[1:-1]
+        """Return all tokens of a text, without special ones."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
-    def _encode(self, text: str) -> list[int]:
-        encoded = self._tokenizer(text, truncation=True, max_length=self._max_tokens, split_special_tokens=True)
-        return list(encoded.input_ids)
+    def _no_vectors(self, count: int) -> Vectors:
+        return numpy.zeros((count, self.size), dtype=numpy.float32)
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of each text between those that begin and end it, cut to the limit."""
+        whole = (encoded.ids for encoded in self._tokenizer.encode_batch_fast(list(texts)))
+        return [ids if len(ids) <= self._max_tokens else [*ids[: self._max_tokens - 1], ids[-1]] for ids in whole]
 
     @torch.inference_mode()
     def _run(self, encoded: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
@@ -130,3 +177,10 @@ class LocalEmbedder:
             raise SettingsError(
                 f"the model in {folder} does not pool by the mean of its tokens, which is all that is supported"
             )
+
+
+def _pooled(hidden: torch.Tensor, mask: torch.Tensor) -> Vectors:
+    """Return the mean over the tokens of each text, of length 1."""
+    weights = mask[..., None].float()
+    means = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+    return torch.nn.functional.normalize(means, dim=-1).numpy()
