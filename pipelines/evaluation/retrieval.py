@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipelines.knowledge.add import embedding_text
+from pipelines.knowledge.index import embedding_text
 from pipelines.knowledge.ledger import KnowledgeLedger
 from pipelines.knowledge.retrieve import fuse
 from pipelines.models.embedder import Embedder

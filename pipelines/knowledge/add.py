@@ -12,17 +12,13 @@ from pydantic import BaseModel, Field
 
 from pipelines.errors import DataError
 from pipelines.knowledge.chunk import chunk_document
-from pipelines.knowledge.collection import open_store
+from pipelines.knowledge.index import update_index
 from pipelines.knowledge.ledger import KnowledgeLedger
 from pipelines.knowledge.parse import read_document
 from pipelines.knowledge.scan import Scan, readable_kinds, scan_folder
 from pipelines.operation import Context, Operation, Positional
-from pipelines.records import Chunk, Name, write_records
-from pipelines.text import fold_space
+from pipelines.records import Name, write_records
 from pipelines.workspace import locked
-
-# What one kill can cost: the vectors of this many chunks.
-_BATCH = 128
 
 
 class AddDocumentsParams(BaseModel):
@@ -71,7 +67,7 @@ def add_documents(params: AddDocumentsParams, context: Context) -> AddDocumentsR
             if not report.documents:
                 raise _nothing_readable(root, scan)
             write_records(context.workspace.chunks(params.collection), ledger.chunks())
-            _update_vectors(folder, ledger, context)
+            update_index(folder, ledger, context)
         finally:
             ledger.close()
     for reason, count in sorted(scan.passed_over.items()):
@@ -113,31 +109,6 @@ def _update_ledger(
     for document_id in set(ledger.ids(str(root))) - kept:
         ledger.remove(document_id)
         report.removed += 1
-
-
-def _update_vectors(folder: Path, ledger: KnowledgeLedger, context: Context) -> None:
-    """Bring the vectors to what the ledger holds."""
-    embedder = context.models.open_embedder()
-    store = open_store(folder, embedder)
-    store.delete(ledger.removed())
-    ledger.forget_removed()
-    if store.count() < ledger.count_stored():
-        context.notice("the vector index has lost entries and is made again from the ledger")
-        ledger.mark_all_pending()
-    pending, stored = ledger.pending(), ledger.count_stored()
-    if pending and stored:
-        context.notice(f"{stored} chunks are indexed already; {len(pending)} are left")
-    for start in range(0, len(pending), _BATCH):
-        batch = pending[start : start + _BATCH]
-        ids = [chunk.id for chunk in batch]
-        store.upsert(ids, embedder.embed([embedding_text(chunk) for chunk in batch]))
-        ledger.mark_stored(ids)
-        context.progress("indexing", min(start + _BATCH, len(pending)), len(pending))
-
-
-def embedding_text(chunk: Chunk) -> str:
-    """Return what stands for a chunk in the vector index: its headings and its text."""
-    return f"{chunk.heading}\n{fold_space(chunk.text)}"
 
 
 def _unique_id(name: str, path: Path, root: Path, ledger: KnowledgeLedger, taken: set[str]) -> str:
