@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from pipelines.chatbot.answer import Answer, Answerer, standalone
+from pipelines.chatbot.answer import Answer, Answerer
 from pipelines.knowledge.add import ADD_DOCUMENTS, AddDocumentsParams
 from pipelines.knowledge.collection import opened_retriever
 from pipelines.knowledge.documents import SHOW_DOCUMENT, ShowDocumentParams
 from pipelines.knowledge.retrieve import Retriever
+from pipelines.knowledge.rewrite import standalone
 from pipelines.models.engine import Completion, Engine, Loss, Prompt, Sampling
 from pipelines.models.nearest import NearestFinder
 from pipelines.operation import Context, open_context
@@ -38,6 +39,7 @@ class ScriptedEngine:
     """An `Engine` that says what it is told to, in pieces, and keeps what it was asked."""
 
     name = "scripted"
+    context_tokens = 2_048
 
     def __init__(self, *pieces: str) -> None:
         self.prompts: list[tuple[Message, ...]] = []
@@ -54,6 +56,10 @@ class ScriptedEngine:
         self.prompts.append(prompt)
         self.samplings.append(sampling)
         yield from self._pieces
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """Count words."""
+        return sum(len(message.content.split()) for message in prompt if not isinstance(message, str))
 
     def losses(self, conversations: Sequence[tuple[Message, ...]]) -> list[Loss]:
         """Refuse: nobody chats for the loss."""
@@ -96,7 +102,8 @@ class Chatbot:
     def ask(self, question: str, engine: Engine, *, previous: str = "", passages: int = 3) -> Answer:
         """Ask one question."""
         answerer = Answerer(self.retriever, engine, self.nearest, passages=passages)
-        return answerer.answer(question, previous=previous)
+        history = [Message(role="user", content=previous)] if previous else []
+        return answerer.answer(question, history=history)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipelines.errors import DataError
 from pipelines.knowledge.chunk import CHUNKER
+from pipelines.knowledge.filters import Filter, allowed_chunks
 from pipelines.records import Chunk, Document
 from pipelines.text import search_terms
 
@@ -134,6 +135,10 @@ class KnowledgeLedger:
                 found[chunk_id] = Chunk.model_validate_json(row[0])
         return found
 
+    def allowed(self, where: Filter) -> list[str]:
+        """Return the ids of all chunks of the documents that pass."""
+        return allowed_chunks(self._connection, where)
+
     def count(self) -> tuple[int, int]:
         """Return how many documents and chunks there are."""
         documents = self._connection.execute("SELECT count(*) FROM documents").fetchone()[0]
@@ -172,10 +177,9 @@ class KnowledgeLedger:
 
     def search(self, query: str, *, limit: int) -> list[tuple[str, float]]:
         """Return chunk ids and BM25 scores of the best matches, best first; higher is better."""
-        terms = [term for term in dict.fromkeys(search_terms(query)) if term not in _STOP_WORDS]
-        if not terms:
+        wanted = match_any(query)
+        if not wanted:
             return []
-        wanted = " OR ".join('"' + term.replace('"', '""') + '"' for term in terms)
         rows = self._connection.execute(
             "SELECT chunks.id, -bm25(keywords) AS score FROM keywords JOIN chunks ON chunks.row = keywords.rowid "
             "WHERE keywords MATCH ? ORDER BY score DESC LIMIT ?",
@@ -194,3 +198,9 @@ class KnowledgeLedger:
     def _writing(self) -> sqlite3.Connection:
         # As a context manager, a connection commits, or rolls back if something was raised.
         return self._connection
+
+
+def match_any(query: str) -> str:
+    """Return what asks the keyword index for any term of a query that says something; empty if none does."""
+    terms = [term for term in dict.fromkeys(search_terms(query)) if term not in _STOP_WORDS]
+    return " OR ".join('"' + term.replace('"', '""') + '"' for term in terms)

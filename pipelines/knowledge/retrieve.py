@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy
 
+from pipelines.knowledge.filters import Filter
 from pipelines.knowledge.ledger import KnowledgeLedger
 from pipelines.records import Passage
 
@@ -28,15 +29,19 @@ class Retriever:
         self._store = store
         self._embedder = embedder
 
-    def search(self, query: str, *, top_k: int) -> list[Passage]:
-        """Find the passages for `query`, best first.
+    def search(self, query: str, *, top_k: int, where: Filter | None = None) -> list[Passage]:
+        """Find the passages for `query`, best first, of documents that `where` allows.
 
         Both searches propose a pool of chunks; each chunk of the pool gets its exact cosine
         and its BM25 score (0 without a match), standardized over the pool and weighted.
         """
         vector = self._embedder.embed([query])[0]
-        keyword = dict(self._ledger.search(query, limit=_POOL))
-        pool = list(dict.fromkeys([*self._store.nearest(vector, limit=_POOL), *keyword]))
+        if where is None or where.is_empty:
+            keyword = dict(self._ledger.search(query, limit=_POOL))
+            pool = list(dict.fromkeys([*self._store.nearest(vector, limit=_POOL), *keyword]))
+        else:
+            pool = self._ledger.allowed(where)
+            keyword = dict(self._ledger.search(query, limit=self._ledger.count()[1]))
         if not pool:
             return []
         cosines = self._store.cosines(vector, pool)
