@@ -17,7 +17,9 @@ from pipelines.knowledge.filters import Filter, allowed_chunks
 from pipelines.records import Chunk, Document
 from pipelines.text import search_terms
 
-_SCHEMA = """
+# How the keyword index splits and stems English; Chinese comes to it in pairs of characters.
+TOKENIZER = "porter unicode61 remove_diacritics 2"
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS documents (
     id TEXT PRIMARY KEY, root TEXT NOT NULL, sha256 TEXT NOT NULL, chunker TEXT NOT NULL, record TEXT NOT NULL
 );
@@ -27,7 +29,7 @@ CREATE TABLE IF NOT EXISTS chunks (
 );
 CREATE INDEX IF NOT EXISTS chunks_of_document ON chunks (document);
 CREATE TABLE IF NOT EXISTS removed (id TEXT PRIMARY KEY);
-CREATE VIRTUAL TABLE IF NOT EXISTS keywords USING fts5 (terms, tokenize = 'porter unicode61 remove_diacritics 2');
+CREATE VIRTUAL TABLE IF NOT EXISTS keywords USING fts5 (terms, tokenize = '{TOKENIZER}');
 """
 # Words that say nothing about what a question is about.
 _STOP_WORDS = frozenset(

@@ -36,7 +36,7 @@ class Retriever:
         and its BM25 score (0 without a match), standardized over the pool and weighted.
         """
         vector = self._embedder.embed([query])[0]
-        if where is None or where.is_empty:
+        if where is None:
             keyword = dict(self._ledger.search(query, limit=_POOL))
             pool = list(dict.fromkeys([*self._store.nearest(vector, limit=_POOL), *keyword]))
         else:
