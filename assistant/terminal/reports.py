@@ -135,8 +135,8 @@ def _passages(report: BaseModel, say: Say) -> Iterable[RenderableType]:
     assert isinstance(report, SearchDocumentsReport)
     if report.answerable is not None:
         is_likely = report.answerable >= _LIKELY
-        text = say("The documents answer this with a probability of {share}.", share=f"{report.answerable:.0%}")
-        yield Text(text, style="green" if is_likely else "yellow")
+        told = say("The documents answer this with a probability of {share}.", share=f"{report.answerable:.0%}")
+        yield Text(told, style="green" if is_likely else "yellow")
     if not report.passages:
         yield Text(say("Nothing was found."), style="yellow")
     for query in report.queries[1:]:
@@ -149,8 +149,8 @@ def _passages(report: BaseModel, say: Say) -> Iterable[RenderableType]:
         yield Text(say("{n} more say the same and are not shown.", n=left_out.duplicates), style="dim")
     if left_out.over_budget:
         documents = ", ".join(map(clean_text, left_out.documents))
-        text = say("{n} more did not fit: {documents}", n=left_out.over_budget, documents=documents)
-        yield Text(text, style="yellow")
+        told = say("{n} more did not fit: {documents}", n=left_out.over_budget, documents=documents)
+        yield Text(told, style="yellow")
 
 
 def _marked(passage: FoundPassage) -> Text:

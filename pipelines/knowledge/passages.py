@@ -97,7 +97,7 @@ def drop_duplicates(found: Sequence[Passage]) -> list[Passage]:
     best: dict[int, Passage] = {}
     for index, passage in enumerate(found):
         holders = [other for other, held in enumerate(sentences) if _holds(held, sentences[index])]
-        longest = max(holders, key=lambda other: (len(sentences[other]), -other))
+        longest = max(holders, key=lambda other: (len(" ".join(sentences[other])), -other))
         best.setdefault(longest, found[longest].model_copy(update={"score": max(passage.score, found[longest].score)}))
     return list(best.values())
 
@@ -152,4 +152,7 @@ def _folded_sentences(text: str) -> tuple[str, ...]:
 
 def _holds(longer: tuple[str, ...], shorter: tuple[str, ...]) -> bool:
     size = len(shorter)
-    return any(longer[start : start + size] == shorter for start in range(len(longer) - size + 1))
+    # Case and width may hide where a sentence ends.
+    return " ".join(longer) == " ".join(shorter) or any(
+        longer[start : start + size] == shorter for start in range(len(longer) - size + 1)
+    )
