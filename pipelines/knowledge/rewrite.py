@@ -131,8 +131,7 @@ class QueryWriter:
         """Return a question as it is understood without the conversation; empty if that fails."""
         prompt = load_prompt(_REWRITING[language_of(question)])
         turns = [
-            {"role": turn.role, "content": inside(_short(turn.content, _TURN_CHARS), "conversation")}
-            for turn in history[-_TURNS:]
+            inside(f"{turn.role}: {_short(turn.content, _TURN_CHARS)}", "conversation") for turn in history[-_TURNS:]
         ]
         said = self._ask(
             prompt, CompleteQuestion, turns=turns, question=inside(_short(question, _QUERY_CHARS), "question")
