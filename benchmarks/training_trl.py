@@ -20,22 +20,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from datasets import Dataset
-from peft import LoraConfig
-from torch.optim.lr_scheduler import LambdaLR
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, Trainer
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from benchmarks.measure import Row, peak_mb
 from benchmarks.training_rows import separate_rows, shared_rows
+from benchmarks.trl_trainers import BATCH, RANK, RATE, Trained, train_answers, train_pairs
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
 from pipelines.models.hardware import fast_dtype, prepare_torch
-from pipelines.models.local import load_tokenizer
 from pipelines.models.packing import pack_examples, pack_groups
 from pipelines.models.render import Rendered
 from pipelines.operation import open_context
@@ -43,11 +37,9 @@ from pipelines.training.loop import Run
 from pipelines.training.methods import open_student
 from pipelines.training.objectives.preference import DirectPreference
 from pipelines.training.progress import Schedule
-from pipelines.training.quantize import keep_gradients
-from pipelines.training.rates import BETAS, rate_share
 from pipelines.training.scale.contract import SupervisedRow, read_rows, write_rows
 
-_TRAIN, _VALIDATION, _PAIRS, _BATCH, _RANK, _RATE, _LONGEST = 32, 16, 16, 8, 16, 5e-4, 1024
+_TRAIN, _VALIDATION, _PAIRS = 32, 16, 16
 _DTYPES = ("bfloat16", "float32")
 
 
@@ -132,7 +124,7 @@ def _compare(base: Path, folder: Path, *, kind: str, best: str) -> list[Row]:
 def _best_candidate(base: Path, folder: Path) -> str:
     """Return the settings of SFTTrainer that are quickest here, tried on one batch."""
     trial = folder.parent / "trial"
-    _write(trial, _rows(folder / "train.jsonl"), examples=_BATCH)
+    _write(trial, _rows(folder / "train.jsonl"), examples=BATCH)
     grouped = {each: _measured(f"{each}-grouped", base, trial).tokens_per_second for each in _DTYPES}
     dtype = max(grouped, key=lambda each: grouped[each])
     packed = _measured(f"{dtype}-packed", base, trial).tokens_per_second
@@ -151,39 +143,48 @@ def _measured(variant: str, base: Path, folder: Path) -> Measured:
 def _run_variant(variant: str, base: Path, folder: Path) -> Measured:
     """Be the process of a variant."""
     prepare_torch()
-    if variant == "ours":
-        return _ours(base, folder)
-    if variant == "dpo-ours":
-        return _our_dpo(base, folder)
-    if variant.startswith("dpo-"):
-        return _dpo(base, folder, is_best=variant == "dpo-best")
-    return _sft(base, folder, variant)
-
-
-def _ours(base: Path, folder: Path) -> Measured:
     rows = _rows(folder / "train.jsonl")
-    student = open_student(base, method="qlora", rank=_RANK, steps=1, seed=0)
+    if variant == "ours":
+        trained = _ours(base, rows, folder)
+    elif variant == "dpo-ours":
+        trained = _our_dpo(base, rows, folder)
+    elif variant.startswith("dpo-"):
+        trained = train_pairs(base, rows, folder, is_best=variant == "dpo-best")
+    else:
+        trained = train_answers(base, rows, folder, variant=variant)
+    peak = peak_mb()  # before validation, which is ours
+    return Measured(
+        tokens_per_second=trained.tokens / trained.seconds,
+        steps=trained.steps,
+        validation_loss=_validation_loss(trained.student, _rows(folder / "validation.jsonl")),
+        peak_mb=peak,
+    )
+
+
+def _ours(base: Path, rows: list[SupervisedRow], folder: Path) -> Trained:
+    student = open_student(base, method="qlora", rank=RANK, steps=1, seed=0)
     started = time.perf_counter()
     packs = pack_examples(
         [Rendered(prompt=tuple(row.prompt), answer=tuple(row.answer)) for row in rows], max_tokens=1536
     )
-    schedule = Schedule(epochs=1, learning_rate=_RATE, batch_size=_BATCH, evaluations_per_epoch=1, patience=9, seed=0)
+    schedule = Schedule(epochs=1, learning_rate=RATE, batch_size=BATCH, evaluations_per_epoch=1, patience=9, seed=0)
     run = Run(student, train=packs, validation=packs[:1], schedule=schedule, folder=folder, key="bench")
     outcome = run.train(lambda step: None)
-    return _finish(started, student.model, folder, steps=outcome.steps, tokens=sum(row.tokens for row in rows))
+    seconds = time.perf_counter() - started
+    tokens = sum(row.tokens for row in rows)
+    return Trained(student=student.model, steps=outcome.steps, tokens=tokens, seconds=seconds)
 
 
-def _our_dpo(base: Path, folder: Path) -> Measured:
+def _our_dpo(base: Path, rows: list[SupervisedRow], folder: Path) -> Trained:
     """Train by our loop on the pairs that DPOTrainer gets."""
-    rows = _rows(folder / "train.jsonl")
     groups = [
         [Rendered(prompt=tuple(row.prompt), answer=tuple(answer)) for answer in (row.answer, other.answer)]
         for row, other in zip(rows, rows[1:] + rows[:1], strict=True)
     ]
-    student = open_student(base, method="qlora", rank=_RANK, steps=1, seed=0)
+    student = open_student(base, method="qlora", rank=RANK, steps=1, seed=0)
     started = time.perf_counter()
     packs = pack_groups(groups, max_tokens=1536)
-    schedule = Schedule(epochs=1, learning_rate=_RATE, batch_size=_BATCH, evaluations_per_epoch=1, patience=9, seed=0)
+    schedule = Schedule(epochs=1, learning_rate=RATE, batch_size=BATCH, evaluations_per_epoch=1, patience=9, seed=0)
     run = Run(
         student,
         train=packs,
@@ -194,136 +195,9 @@ def _our_dpo(base: Path, folder: Path) -> Measured:
         objective=DirectPreference(),
     )
     outcome = run.train(lambda step: None)
-    tokens = sum(2 * len(row.prompt) + 2 * len(row.answer) for row in rows)  # each answer is another row's, too
-    return _finish(started, student.model, folder, steps=outcome.steps, tokens=tokens)
-
-
-def _sft(base: Path, folder: Path, variant: str) -> Measured:
-    """Train by SFTTrainer: `default`, or DTYPE-LAYOUT."""
-    rows = _rows(folder / "train.jsonl")
-    mean = sum(row.tokens for row in rows) / len(rows)
-    dtype = torch.float32 if variant.startswith("float32") else torch.bfloat16
-    options: dict[str, Any] = {}
-    if variant != "default":
-        options = {"activation_checkpointing": False, "bf16": dtype is torch.bfloat16}
-    if variant.endswith("grouped"):
-        options["train_sampling_strategy"] = "group_by_length"
-    batch = _BATCH
-    if variant.endswith("packed"):
-        options |= {"packing": True, "max_length": _LONGEST}
-        batch = max(1, round(_BATCH * mean / _LONGEST))  # sequences that hold a batch of examples
-    columns = {
-        "input_ids": [row.prompt + row.answer for row in rows],
-        "labels": [[-100] * len(row.prompt) + row.answer for row in rows],
-    }
-    model = _quantized(base, dtype=dtype)
-    started = time.perf_counter()
-    trainer = _Answers(
-        model,
-        args=SFTConfig(**_common(folder, batch=batch), **options),
-        train_dataset=Dataset.from_dict(columns),
-        processing_class=load_tokenizer(base),
-        peft_config=_lora(),
-    )
-    trainer.train()
-    steps = trainer.state.global_step
-    return _finish(started, trainer.model, folder, steps=steps, tokens=sum(row.tokens for row in rows))
-
-
-class _Scheduled(Trainer):  # type: ignore[misc]
-    """A trainer with our learning rates: TRL's warm-up would begin a run of four steps at zero."""
-
-    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LambdaLR:
-        if self.lr_scheduler is None:
-            self.lr_scheduler = LambdaLR(optimizer or self.optimizer, partial(rate_share, steps=num_training_steps))
-            self._created_lr_scheduler = True
-        return self.lr_scheduler
-
-
-class _Answers(_Scheduled, SFTTrainer):  # type: ignore[misc]
-    """SFTTrainer as it is, but for the learning rates."""
-
-
-class _Pairs(_Scheduled, DPOTrainer):  # type: ignore[misc]
-    """DPOTrainer over pairs that are tokens already, which it has no setting for."""
-
-    def _prepare_dataset(self, dataset: Dataset, *_: object, **__: object) -> Dataset:
-        return dataset
-
-
-def _dpo(base: Path, folder: Path, *, is_best: bool) -> Measured:
-    """Train by DPOTrainer; the rejected answer is the next row's."""
-    rows = _rows(folder / "train.jsonl")
-    rejected = [row.answer for row in rows[1:] + rows[:1]]
-    columns = {
-        "prompt_ids": [row.prompt for row in rows],
-        "chosen_ids": [row.answer for row in rows],
-        "rejected_ids": rejected,
-    }
-    dtype = fast_dtype() if is_best else torch.bfloat16
-    options: dict[str, Any] = {}
-    if is_best:
-        options = {
-            "activation_checkpointing": False,
-            "precompute_ref_log_probs": True,
-            "bf16": dtype is torch.bfloat16,
-        }
-    model = _quantized(base, dtype=dtype)
-    started = time.perf_counter()
-    trainer = _Pairs(
-        model,
-        args=DPOConfig(**_common(folder, batch=_BATCH), **options),
-        train_dataset=Dataset.from_dict(columns),
-        processing_class=load_tokenizer(base),
-        peft_config=_lora(),
-    )
-    trainer.train()
-    tokens = sum(row.tokens + len(row.prompt) + len(other) for row, other in zip(rows, rejected, strict=True))
-    return _finish(started, trainer.model, folder, steps=trainer.state.global_step, tokens=tokens)
-
-
-def _common(folder: Path, *, batch: int) -> dict[str, Any]:
-    """Return what decides the result, as ours, and what it takes to run on a CPU; all else is TRL's default."""
-    return {
-        "output_dir": str(folder / "trainer"),
-        "use_cpu": True,
-        "per_device_train_batch_size": batch,
-        "num_train_epochs": 1,
-        "learning_rate": _RATE,
-        "adam_beta2": BETAS[1],
-        "save_strategy": "no",
-        "report_to": "none",
-        "seed": 0,
-    }
-
-
-def _quantized(base: Path, *, dtype: torch.dtype) -> PreTrainedModel:
-    quantization = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-    )
-    model = AutoModelForCausalLM.from_pretrained(
-        base, dtype=dtype, quantization_config=quantization, local_files_only=True
-    )
-    keep_gradients(model)
-    return model
-
-
-def _lora() -> LoraConfig:
-    return LoraConfig(r=_RANK, lora_alpha=2 * _RANK, target_modules="all-linear", task_type="CAUSAL_LM")
-
-
-def _finish(started: float, student: torch.nn.Module, folder: Path, *, steps: int, tokens: int) -> Measured:
     seconds = time.perf_counter() - started
-    peak = peak_mb()  # before validation, which is ours
-    return Measured(
-        tokens_per_second=tokens / seconds,
-        steps=steps,
-        validation_loss=_validation_loss(student, _rows(folder / "validation.jsonl")),
-        peak_mb=peak,
-    )
+    tokens = sum(2 * len(row.prompt) + 2 * len(row.answer) for row in rows)  # each answer is another row's, too
+    return Trained(student=student.model, steps=outcome.steps, tokens=tokens, seconds=seconds)
 
 
 @torch.no_grad()

@@ -74,6 +74,9 @@ class Settings(BaseSettings):
         default_factory=lambda: data_home() / "models", description="Where converted models are kept."
     )
     threads: int = Field(0, ge=0, description="Threads for the local models; 0 takes all cores.")
+    chroma_url: str = Field(
+        "", description="Chroma server for the vectors, as http or https URL; they stay in the workspace if empty."
+    )
     mlflow_url: str = Field(
         "", description="MLflow that training reports to, as http, https or file URL; nothing is sent if empty."
     )

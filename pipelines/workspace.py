@@ -15,9 +15,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +28,7 @@ from pipelines.errors import DataError, SettingsError
 from pipelines.settings import SETTINGS_FILE
 
 WORKSPACE_VERSION = 1
+STAGING = ".partial"
 _TEMPLATE = f"""\
 # Settings of this workspace; `ASSISTANT_*` variables win over them.
 workspace_version = {WORKSPACE_VERSION}
@@ -166,6 +168,29 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """Yield a place within `folder` to write into; what is left in it afterwards, however it ended, is gone.
+
+    Raises:
+        DataError: Another process has such a place in `folder`.
+    """
+    is_new = not folder.exists()
+    place = folder / STAGING
+    try:
+        with locked(place):
+            shutil.rmtree(place / "files", ignore_errors=True)  # of a process that was killed
+            (place / "files").mkdir()
+            try:
+                yield place / "files"
+            finally:
+                shutil.rmtree(place, ignore_errors=True)
+    finally:
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def write_json(path: Path, value: object) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.knowledge.chunk import SIZE_CHARS, chunk_document
-from pipelines.knowledge.markup import PlainText
+from pipelines.knowledge.reading.plain import PlainText
 from pipelines.records import Document
 
 WORD = st.sampled_from(["a", "bike", "Nine", "e.g.", "3.5", "end.", "Why?", "-", "•", "\n", "租车", "开门。", "x" * 50])

@@ -22,7 +22,6 @@ from pipelines.knowledge.documents import (
     RemoveDocumentParams,
     ShowDocumentParams,
 )
-from pipelines.knowledge.retrieve import fuse
 from pipelines.knowledge.scan import scan_folder
 from pipelines.knowledge.search import SEARCH_DOCUMENTS, FoundPassage, SearchDocumentsParams
 from pipelines.knowledge.vectors import VectorStore
@@ -458,24 +457,6 @@ def test_search_returns_the_best_first_and_no_more_than_asked(filled: Context) -
     assert len({passage.chunk for passage in passages}) == 2
     assert passages[0].score >= passages[1].score
     assert len(search(filled, "opening hours on Sundays", top_k=50)) == 3
-
-
-@pytest.mark.parametrize(
-    ("dense", "keyword", "expected"),
-    [
-        ({"a": 0.9, "b": 0.8, "c": 0.1}, {}, ["a", "b", "c"]),
-        ({"a": 0.9, "b": 0.8, "c": 0.1}, {"b": 5.0}, ["b", "a", "c"]),
-        ({"a": 0.9, "b": 0.1, "c": 0.1}, {"b": 1.0, "c": 0.9}, ["a", "b", "c"]),
-        ({"a": 0.5, "b": 0.5}, {"b": 1.0, "not in the pool": 9.0}, ["b", "a"]),
-        ({"a": 0.5}, {}, ["a"]),
-        ({}, {"a": 1.0}, []),
-    ],
-)
-def test_both_searches_have_a_say(dense: dict[str, float], keyword: dict[str, float], expected: list[str]) -> None:
-    """The same words lift a passage among near ones, but not over one that is far nearer."""
-    scores = fuse(dense, keyword)
-    assert sorted(scores, key=lambda each: -scores[each]) == expected
-    assert sum(scores.values()) == pytest.approx(0)
 
 
 @pytest.mark.parametrize("query", ["?!", "the of and", " ", MANY_WORDS, "'; DROP TABLE chunks; --"])

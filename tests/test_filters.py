@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.knowledge.add import ADD_DOCUMENTS, AddDocumentsParams
-from pipelines.knowledge.collection import opened_retriever
+from pipelines.knowledge.collection import opened_ledger, opened_retriever
 from pipelines.knowledge.filters import Filter, kind_of
 from pipelines.knowledge.retrieve import Retriever
 from pipelines.knowledge.search import SEARCH_DOCUMENTS, SearchDocumentsParams
@@ -50,6 +50,12 @@ def retriever(many: Context) -> Iterator[Retriever]:
         yield opened
 
 
+def allowed(context: Context, where: Filter) -> list[str]:
+    """Return the chunks of the documents that pass."""
+    with opened_ledger(context, "default") as ledger:
+        return ledger.allowed(where)
+
+
 @pytest.mark.parametrize(
     ("where", "passes", "fails"),
     [
@@ -77,15 +83,16 @@ def test_the_kind_of_a_document(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("where", [Filter(documents=("rare/*",)), Filter(kinds=("txt",))])
-def test_one_percent_is_found_whole(retriever: Retriever, where: Filter) -> None:
+def test_one_percent_is_found_whole(many: Context, retriever: Retriever, where: Filter) -> None:
     """However far from the query, all that passes is found, and nothing else."""
-    found = retriever.search(QUERY, top_k=50, where=where)
+    found = retriever.search(QUERY, top_k=50, among=allowed(many, where))
     assert sorted(passage.chunk.document for passage in found) == [f"rare/tea[{number}].txt" for number in range(RARE)]
 
 
-def test_what_passes_keeps_its_order(retriever: Retriever) -> None:
+def test_what_passes_keeps_its_order(many: Context, retriever: Retriever) -> None:
     """A document that is named alone is found first, and by its own place among all that pass."""
-    found = retriever.search("hot tea of kind 2", top_k=2, where=Filter(documents=("rare/*", "branch1*")))
+    among = allowed(many, Filter(documents=("rare/*", "branch1*")))
+    found = retriever.search("hot tea of kind 2", top_k=2, among=among)
     assert found[0].chunk.document == "rare/tea[2].txt"
     assert found == sorted(found, key=lambda passage: -passage.score)
 

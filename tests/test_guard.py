@@ -10,10 +10,11 @@ import pytest
 from pipelines.errors import DataError, SettingsError
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
 from pipelines.models.local import load_tokenizer
-from pipelines.models.render import end_token
+from pipelines.models.render import Rendered, end_token
 from pipelines.operation import Context, open_context
-from pipelines.training.data import TrainingRecord, read_data
-from pipelines.training.guard import masked_pieces
+from pipelines.training.catalog import METHODS
+from pipelines.training.data import TrainingData, TrainingRecord, read_data
+from pipelines.training.guard import GuardFinding, check_data, masked_pieces
 from pipelines.training.params import TrainParams
 from pipelines.training.prepare import Prepared, prepare_data
 from tests.tiny_model import make_tiny_model
@@ -181,3 +182,131 @@ def test_a_dataset_of_the_workspace_is_no_path(context: Context, tmp_path: Path)
     outside = open_context(context.workspace.root, confine=True)
     with pytest.raises(SettingsError, match="outside the workspace"):
         read_data(TrainParams(dataset=str(write(tmp_path / "a.jsonl", ROWS))), outside)
+
+
+# ---- what the guard counts
+
+
+def records(rows: list[dict[str, object]]) -> list[TrainingRecord]:
+    """Rows as records."""
+    return [TrainingRecord.model_validate(each) for each in rows]
+
+
+def found_in(
+    train: list[dict[str, object]],
+    *,
+    validation: list[dict[str, object]] | None = None,
+    test: list[dict[str, object]] | None = None,
+    answer: int = 5,
+    pairs: bool = False,
+) -> dict[str, GuardFinding]:
+    """What is said about splits whose records are all of ten tokens of prompt and `answer` more."""
+    data = TrainingData(train=records(train), validation=records(validation or []), test=records(test or []))
+    rendered = [Rendered(prompt=(1,) * 10, answer=(2,) * answer) for _ in train]
+    return {each.check: each for each in check_data(data, rendered, max_length=15, pairs=pairs)}
+
+
+def test_what_is_in_order_is_not_mentioned() -> None:
+    """Fifty records of just the longest length, and none of them twice, leave nothing to say."""
+    many = [row(f"{one} and {other}?", "Yes.") for one in NUMBERS for other in NUMBERS[:5]]
+    assert not found_in(many)
+    assert found_in(many[1:])["few"].count == 49
+    assert found_in(many, answer=6)["too_long"].count == 50
+    assert found_in(many, answer=1)["empty_answer"].severity == "error"
+
+
+def test_a_leak_into_the_validation_split_is_one() -> None:
+    """Weights are chosen by it; and a question without words is nobody else's question."""
+    leak = found_in(ROWS, validation=[row("The same?", "Yes.")], test=[row("the same", "Yes."), row("?", "What?")])
+    assert (leak["leak"].severity, leak["leak"].count) == ("error", 1)
+    assert "leak" not in found_in([*ROWS, row("!", "Pardon?")], test=[row("?", "What?")])
+
+
+def test_what_is_trained_on_validates_nothing() -> None:
+    """Records of both splits are counted once each, whole records only."""
+    both = found_in(ROWS, validation=[ROWS[0], ROWS[3], row("What is number one?", "Another answer.")])
+    assert (both["overlap"].severity, both["overlap"].count) == ("warning", 2)
+
+
+def test_only_what_is_learnt_is_private() -> None:
+    """An address that is asked about is not learnt by heart; of one that is, the kind is named."""
+    mail = "hedda.dahl@fastmail.com"
+    assert "private" not in found_in([row(f"Whose is {mail}?", "Hers.")])
+    assert "EMAIL 1" in found_in([row("Which is hers?", f"It is {mail}.")])["private"].detail
+
+
+def test_some_pairs_are_enough() -> None:
+    """Records without a worse answer, or with the same one, are left out; nothing is left of none."""
+    some = [row("a?", "b", rejected="c"), row("d?", "e", rejected="e"), row("f?", "g")]
+    assert (found_in(some, pairs=True)["no_pair"].severity, found_in(some, pairs=True)["no_pair"].count) == (
+        "warning",
+        2,
+    )
+    assert found_in(some[1:], pairs=True)["no_pair"].severity == "error"
+    assert "no_pair" not in found_in(some)
+
+
+# ---- what is read, and what is packed
+
+
+def test_a_conversation_is_known_by_its_last_question() -> None:
+    """Leaks are looked for there; a preference may repeat its prompt before its answers."""
+    turns = [
+        {"role": "user", "content": "a?"},
+        {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c?"},
+    ]
+    one = TrainingRecord.model_validate({"messages": [*turns, {"role": "assistant", "content": "d"}]})
+    assert one.asked == "c?"
+    said = [[*turns, {"role": "assistant", "content": each}] for each in "de"]
+    two = TrainingRecord.model_validate({"prompt": turns, "chosen": said[0], "rejected": said[1]})
+    assert (two.messages, two.rejected) == (one.messages, "e")
+
+
+def test_the_test_split_is_read_for_leaks_only(base: Path, context: Context) -> None:
+    """Where parameters are chosen it is not even opened; and an empty split is named."""
+    folder = context.workspace.dataset("whole")
+    write(folder / "train.jsonl", ROWS)
+    write(folder / "validation.jsonl", [row("Something else?", "Yes.")])
+    (folder / "test.jsonl").write_text("not json\n", encoding="utf-8")
+    params = TrainParams(dataset="whole", base=str(base))
+    found = prepare_data(params, context, load_tokenizer(base), longest=None, with_test=False)
+    assert not found.data.test
+    with pytest.raises(DataError, match=r"test\.jsonl, line 1|line 1"):
+        read_data(params, context)
+    (folder / "validation.jsonl").write_text("", encoding="utf-8")
+    with pytest.raises(DataError, match=r"validation\.jsonl holds no example"):
+        read_data(params, context, with_test=False)
+
+
+def test_every_answer_keeps_its_number(base: Path, context: Context, tmp_path: Path) -> None:
+    """What is measured of an answer before training is found again by it; what is no pair is left out."""
+    rows = [row(f"What is number {each}?", f"It is {each}.", rejected=f"Not {each}, I think.") for each in NUMBERS]
+    rows += [row("And this?", "Nothing."), row("And that?", "No.", rejected="No.")]
+    folder = context.workspace.dataset("pairs")
+    write(folder / "train.jsonl", rows[2:])
+    write(folder / "validation.jsonl", [*rows[:2], rows[-1]])
+    params = TrainParams(dataset="pairs", base=str(base), objective="dpo", batch_size=1)
+    found = prepare_data(params, context, load_tokenizer(base), longest=None)
+    assert (found.examples, found.left_out) == (8, 3)
+    answers = [each.answer for group in found.groups for each in group]
+    packs = [*found.train, *found.validation]
+    learnt = {each.index: pack.tokens[each.answer : each.end] for pack in packs for each in pack.branches}
+    assert [learnt[number] for number in range(len(learnt))] == answers
+    assert max(len(pack.branches) for pack in found.train) == 4  # two pairs, twice the batch
+
+
+def test_a_learnt_prompt_precedes_one_answer_only(base: Path, context: Context, tmp_path: Path) -> None:
+    """A method whose adapter stands before the tokens gets each example by itself."""
+    file = write(tmp_path / "a.jsonl", ROWS)
+    [method, *_others] = [name for name, kind in METHODS.items() if not kind.can_serve]
+    assert {len(pack.branches) for pack in prepared(file, base, context, method=method).train} == {1}
+    assert max(len(pack.branches) for pack in prepared(file, base, context).train) > 1
+
+
+def test_the_longest_that_fits_is_learnt(base: Path, context: Context, tmp_path: Path) -> None:
+    """The limit itself is allowed."""
+    file = write(tmp_path / "a.jsonl", [*ROWS, row("And this?", "word " * 100)])
+    longest = max(len(one.prompt) + len(one.answer) for [one] in prepared(file, base, context).groups)
+    assert prepared(file, base, context, longest=longest).left_out == 0
+    assert prepared(file, base, context, longest=longest - 1).left_out == 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from pipelines.models.catalog import DEFAULT_BASE_MODEL, DEFAULT_EMBEDDER
 from pipelines.operation import Context, Notice, Progress, open_context
 from pipelines.records import Span
 from pipelines.training.adapters import ListAdaptersParams, list_adapters
+from pipelines.training.checkpoint import find_checkpoints
 from pipelines.training.heads.baselines import predict_dictionary, predict_tfidf
 from pipelines.training.heads.encoding import Item, TextEncoder, read_tags, tag_words, with_targets
 from pipelines.training.heads.fitting import FitPlan, FitStep, Fitting, Validation
@@ -25,7 +28,8 @@ from pipelines.training.heads.labeller import open_encoder, open_labeller
 from pipelines.training.heads.model import Head, HeadConfig, judge, load_head, save_head
 from pipelines.training.heads.predict import PredictParams, predict_labels
 from pipelines.training.heads.scores import difference_interval, entity_counts, f1_score, label_counts
-from pipelines.training.heads.train import HeadParams, HeadReport, find_base, plan_head, train_head
+from pipelines.training.heads.train import HeadParams, HeadReport, HeadTask, find_base, fit_head, plan_head, train_head
+from pipelines.training.job import free_memory_mb, run_watched, running_job
 from pipelines.workspace import Workspace
 from tests.conftest import Recorder, make_context
 
@@ -105,9 +109,7 @@ def finder(shared: tuple[Context, Recorder]) -> HeadReport:
     """A head that finds persons and towns."""
     context, _recorder = shared
     path = write_lines(context.workspace.root / "towns.jsonl", marked_texts())
-    return train_head(
-        HeadParams(dataset=str(path), kind="tokens", trained="full", epochs=6, learning_rate=1e-3), context
-    )
+    return fit_head(HeadParams(dataset=str(path), kind="tokens", trained="full", epochs=6, learning_rate=1e-3), context)
 
 
 @pytest.fixture(scope="module")
@@ -457,7 +459,7 @@ def test_a_chat_model_takes_a_head_too(context: Context, recorder: Recorder) -> 
     texts = [{**each, "text": f"{each['text']} {'or so ' * 20}"} for each in sorted_texts()[::3]]
     path = write_lines(context.workspace.root / "some.jsonl", texts)
     params = HeadParams(dataset=str(path), base=DEFAULT_BASE_MODEL, epochs=1, max_length=16, class_weights=True)
-    report = train_head(params, context)
+    report = fit_head(params, context)
     assert (report.trained, report.adapter, report.unknown_share) == ("lora", "some", 0)
     assert report.cut == len(texts)
     assert Notice(message=f"of {len(texts)} texts only the first 16 tokens are read") in recorder.events
@@ -473,11 +475,39 @@ def test_what_the_model_cannot_read_is_said(context: Context, recorder: Recorder
     texts = [(f"请把{room}的灯打开，谢谢您", "灯") for room in "厨厅室库阁廊"]
     texts += [(f"今天{room}会不会下雨呢", "雨") for room in "晨晚夜午早间"]
     lines: list[dict[str, object]] = [{"text": text, "label": label} for text, label in texts]
-    report = train_head(
+    report = fit_head(
         HeadParams(dataset=str(write_lines(context.workspace.root / "zh.jsonl", lines)), epochs=1), context
     )
     assert report.unknown_share > 0.1
     assert any(isinstance(event, Notice) and "choose another --base" in event.message for event in recorder.events)
+
+
+def test_a_head_in_a_child_goes_on(context: Context) -> None:
+    """Short memory ends the child with an error that says so; stopped, it saves, and the same command goes on."""
+    path = write_lines(context.workspace.root / "wishes.jsonl", sorted_texts())
+    params = HeadParams(dataset=str(path), epochs=3)
+    folder = context.workspace.adapter("wishes")
+    task = HeadTask(workspace=str(context.workspace.root), seed=0, parent=os.getpid(), params=params)
+    with pytest.raises(TrainingError, match="too little memory"):
+        run_watched(
+            task,
+            context,
+            folder=folder,
+            module="pipelines.training.heads.child",
+            least_free_mb=free_memory_mb() + 1_000_000,
+        )
+
+    def stop(event: object) -> None:
+        if isinstance(event, Progress) and event.stage == "training":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_head(params, dataclasses.replace(context, emit=stop))
+    assert running_job(folder) is None
+    assert find_checkpoints(folder)
+    report = train_head(params, context)
+    assert 0 < report.resumed_from_step < report.steps
+    assert not find_checkpoints(folder)
 
 
 def test_a_file_that_holds_no_head_is_named(context: Context) -> None:
@@ -497,7 +527,7 @@ def test_what_cannot_start_says_why(context: Context) -> None:
     with pytest.raises(DataError, match="line 1 has no spans"):
         train_head(HeadParams(dataset=str(path), kind="tokens"), context)
     with pytest.raises(SettingsError, match="reads at most 512"):
-        train_head(HeadParams(dataset=str(path), max_length=1024), context)
+        fit_head(HeadParams(dataset=str(path), max_length=1024), context)
     with pytest.raises(DataError, match="no trained head"):
         predict_labels(PredictParams(adapter="nothing", text="Hello"), context)
     with pytest.raises(SettingsError, match="either a text or a file"):

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import DataError, TrainingError
+from pipelines.errors import DataError, SettingsError, TrainingError
+from pipelines.models.adapter import merge_adapter
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
+from pipelines.models.local import load_model
 from pipelines.operation import Context, Notice, open_context
 from pipelines.training.checkpoint import find_checkpoints
 from pipelines.training.job import Followed, free_memory_mb, running_job, supervise
@@ -23,6 +25,7 @@ from pipelines.training.launch import JobParams, StopParams, launch_training, st
 from pipelines.training.params import TrainParams
 from pipelines.training.plan import PlanParams, plan_training, read_plan
 from pipelines.training.progress import METRICS
+from pipelines.training.scale.engine import WORK, choose_engine
 from pipelines.training.train import finished_run, plan_train, train_adapter
 from tests.conftest import Recorder
 from tests.tiny_model import make_tiny_model
@@ -127,6 +130,50 @@ def test_a_killed_child_goes_on(file: Path, base: Path, context: Context) -> Non
     assert killer.done
     assert report.best_validation_loss == pytest.approx(whole.best_validation_loss, rel=1e-3)
     assert losses_in(folder) == pytest.approx(losses_in(context.workspace.adapter("whole")), rel=1e-3)
+
+
+def test_the_second_engine_goes_on(file: Path, base: Path, context: Context, recorder: Recorder) -> None:
+    """Stopped in the middle of an epoch, then killed, a run by TRL comes to what an undisturbed one comes to."""
+    few = file.with_name("few.jsonl")
+    few.write_text("".join(file.read_text(encoding="utf-8").splitlines(keepends=True)[:10]), encoding="utf-8")
+    values = {"engine": "trl", "epochs": 8, "batch_size": 2}
+    whole = train_adapter(params_of(few, base, adapter="whole", **values), context)
+    assert (whole.engine, whole.steps, whole.resumed_from_step) == ("trl", 40, 0)
+    params, folder = params_of(few, base, adapter="parts", **values), context.workspace.adapter("parts")
+    at = {3: signal.SIGINT, 25: signal.SIGKILL}
+
+    def disturb(event: object) -> None:
+        found = running_job(folder)
+        if found and (folder / METRICS).is_file() and at and len(losses_in(folder)) >= min(at):
+            found[1].send_signal(at.pop(min(at)))
+
+    with pytest.raises(KeyboardInterrupt):
+        supervise(params, dataclasses.replace(context, emit=disturb))
+    stopped = len(losses_in(folder))
+    assert 3 <= stopped < 40
+    report = supervise(params, dataclasses.replace(context, emit=disturb))
+    assert not at
+    assert report.resumed_from_step >= stopped
+    assert losses_in(folder) == pytest.approx(losses_in(context.workspace.adapter("whole")), rel=1e-3)
+    assert report.best_validation_loss == pytest.approx(whole.best_validation_loss, rel=1e-3)
+    assert (folder / "training.html").is_file()
+    assert not (folder / WORK).exists()
+    merge_adapter(load_model(base), folder)
+
+
+def test_the_second_engine_says_what_it_knows(file: Path, base: Path, context: Context) -> None:
+    """What it cannot do is refused before anything starts; left to itself, the GPU is left unused with a word."""
+    params = params_of(file, base, engine="trl", objective="kto")
+    for refuse in (plan_train, train_adapter):
+        with pytest.raises(SettingsError, match="sft and dpo by qlora, lora, full"):
+            refuse(params, context)
+    said: list[str] = []
+    auto = params_of(file, base)
+    assert choose_engine(auto, has_gpu=False, notice=said.append) == "own"
+    assert choose_engine(auto, has_gpu=True, notice=said.append) == "trl"
+    assert not said
+    assert choose_engine(params_of(file, base, objective="kto"), has_gpu=True, notice=said.append) == "own"
+    assert "not kto" in said[0]
 
 
 def test_the_one_who_started_is_killed(file: Path, base: Path, context: Context) -> None:

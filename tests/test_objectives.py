@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,21 +15,22 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from pipelines.errors import DataError, SettingsError, TrainingError
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
-from pipelines.models.local import load_model, load_tokenizer, open_engine
+from pipelines.models.local import LocalEngine, load_model, load_tokenizer, open_engine
 from pipelines.models.packing import Pack, pack_groups, split_pack
-from pipelines.models.render import Rendered, render_example
+from pipelines.models.render import Rendered, end_token, render_example
 from pipelines.operation import Context, open_context
 from pipelines.records import Message
 from pipelines.training.catalog import METHODS, OBJECTIVES, MethodName, ObjectiveName
 from pipelines.training.methods import open_student
 from pipelines.training.objectives.objective import SupervisedObjective, answer_logprobs
+from pipelines.training.objectives.policy import GroupRelativePolicy
 from pipelines.training.objectives.preference import (
     BETA,
     DirectPreference,
     OddsRatioPreference,
     ProspectPreference,
 )
-from pipelines.training.objectives.reward import score_answers
+from pipelines.training.objectives.reward import RewardObjective, score_answers
 from pipelines.training.objectives.rewards import reward_citation, reward_match
 from pipelines.training.params import TrainParams
 from pipelines.training.student import Student
@@ -211,6 +213,108 @@ def test_full_fine_tuning_has_no_live_reference(base: Path) -> None:
         pass
 
 
+def plain_hidden(student: Student, example: Rendered) -> torch.Tensor:
+    """The last hidden state of one answer alone, by transformers and nothing of ours."""
+    with torch.no_grad():
+        found = student.base(input_ids=torch.tensor([example.prompt + example.answer]), output_hidden_states=True)
+    hidden: torch.Tensor = found.hidden_states[-1][0, -1].float()
+    return hidden
+
+
+def moved(student: Student, *, seed: int) -> None:
+    """Take a student away from where it began."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_prospects_are_seen_from_where_the_student_stands(
+    seed: int, base: Path, pairs: list[list[Rendered]], tmp_path: Path
+) -> None:
+    """KTO by its equation 8; the student stands where answers to other prompts say, and never below the reference."""
+    student = student_of(base)
+    packs = pack_groups(pairs[:3], max_tokens=1000)
+    objective = ProspectPreference([each for pair in pairs for each in pair])
+    objective.prepare(student, packs, folder=tmp_path, key="k")
+    order = [branch.index // 2 for pack in packs for branch in pack.branches if branch.index % 2 == 0]
+    others = [
+        Rendered(prompt=pairs[one][0].prompt, answer=pairs[other][0].answer)
+        for one, other in zip(order, order[1:] + order[:1], strict=True)
+    ]
+    asked = [*others, *(each for pair in pairs[:3] for each in pair)]
+    before = [plain_logprob(student, each) for each in asked]
+    moved(student, seed=seed)
+    gained = [plain_logprob(student, each) - old for each, old in zip(asked, before, strict=True)]
+    standing = max(0.0, sum(gained[:3]) / 3)
+    wanted = 0.0
+    for better, worse in zip(gained[3::2], gained[4::2], strict=True):
+        wanted += 2 - 1 / (1 + math.exp(-BETA * (better - standing))) - 1 / (1 + math.exp(BETA * (worse - standing)))
+    objective.begin_step(student, packs, step=3)
+    with torch.no_grad():
+        found = [objective.loss(student, pack) for pack in packs]
+    assert sum(each.total.item() for each in found) == pytest.approx(wanted, abs=0.05)
+    right = sum(better > worse for better, worse in zip(gained[3::2], gained[4::2], strict=True))
+    assert sum(each.measures["accuracy"] for each in found) == 2 * right
+    assert sum(objective.weight(pack) for pack in packs) == 6
+
+
+def test_a_reward_is_read_at_the_end_of_an_answer(base: Path, pairs: list[list[Rendered]], tmp_path: Path) -> None:
+    """The loss is that of the paper; and what is scored later is what was trained, in the order of the asking."""
+    student = student_of(base)
+    objective = RewardObjective(64, seed=0)
+    assert float(objective.head.detach().norm()) == pytest.approx(1, rel=0.3)
+    worth = [[float(plain_hidden(student, each) @ objective.head.detach()) for each in pair] for pair in pairs]
+    packs = pack_groups(pairs, max_tokens=1000)
+    with torch.no_grad():
+        found = [objective.loss(student, pack) for pack in packs]
+    wanted = sum(math.log(1 + math.exp(worse - better)) for better, worse in worth)
+    assert sum(each.total.item() for each in found) == pytest.approx(wanted, abs=0.1)
+    assert sum(objective.weight(pack) for pack in packs) == len(pairs)
+    assert [id(each) for each in objective.parameters()] == [id(objective.head)]
+    objective.save(tmp_path)
+    turns = [
+        (Message(role="user", content=asked), Message(role="assistant", content=said))
+        for asked, *answers in PAIRS
+        for said in answers
+    ]
+    scores = score_answers(load_model(base), load_tokenizer(base), turns, folder=tmp_path)
+    assert scores == pytest.approx([each for pair in worth for each in pair], abs=0.05)
+
+
+def test_answers_are_sampled_rewarded_and_compared(base: Path, pairs: list[list[Rendered]]) -> None:
+    """Several to a prompt, others at the next step; where all are worth the same there is nothing to learn."""
+    student = student_of(base)
+    tokenizer = load_tokenizer(base)
+    heard: list[tuple[str, str]] = []
+
+    def reward(prompt: Sequence[Message], answer: str, wanted: str) -> float:
+        heard.append((answer, wanted))
+        return 1.0
+
+    turns = [(Message(role="user", content=asked), Message(role="assistant", content=said)) for asked, said, _ in PAIRS]
+    objective = GroupRelativePolicy(
+        LocalEngine(student.base, tokenizer, name="tiny"), turns, reward=reward, samples=3, max_tokens=8, seed=0
+    )
+    packs = pack_groups([pair[:1] for pair in pairs[:2]], max_tokens=400)
+    sampled = objective.begin_step(student, packs, step=0)
+    assert sum(objective.weight(pack) for pack in sampled) == 6
+    assert {wanted for _answer, wanted in heard} == {turns[0][1].content, turns[1][1].content}
+    assert len({answer for answer, _wanted in heard}) == 6
+    ends = {pack.tokens[branch.end - 1] for pack in sampled for branch in pack.branches}
+    assert ends == {end_token(tokenizer)}
+    assert all(abs(objective.loss(student, pack).total.item()) < 1e-3 for pack in sampled)
+    moved(student, seed=0)  # from here on it costs something to be elsewhere than before
+    assert all(objective.loss(student, pack).total.item() > 0 for pack in sampled)
+    objective.begin_step(student, packs, step=1)
+    assert len({answer for answer, _wanted in heard}) == 12
+    heard.clear()
+    objective.begin_validation(student, packs)
+    objective.begin_validation(student, packs)
+    assert heard[:2] == heard[2:]
+
+
 # ---- runs
 
 
@@ -268,14 +372,10 @@ def test_every_method_learns(method: MethodName, base: Path, context: Context, t
     assert sum(losses[-3:]) < sum(losses[:3])
     assert report.method == method
     assert (Path(report.path) / "adapter_config.json").is_file()
-    if METHODS[method].can_serve:
-        student = open_engine(base, name="tiny", adapter=Path(report.path))
-        [one, *_rest] = student.losses([_turns("It means fire.")])
-        [before] = open_engine(base, name="tiny").losses([_turns("It means fire.")])
-        assert one.nats < before.nats
-    else:
-        with pytest.raises(DataError, match="nothing to merge"):
-            open_engine(base, name="tiny", adapter=Path(report.path))
+    student = open_engine(base, name="tiny", adapter=Path(report.path))
+    [one, *_rest] = student.losses([_turns("It means fire.")])
+    [before] = open_engine(base, name="tiny").losses([_turns("It means fire.")])
+    assert one.nats < before.nats
 
 
 @pytest.mark.parametrize("kind", ["qwen2", "gpt_neox"])
@@ -317,6 +417,23 @@ def test_other_names_for_layers(kind: str, base: Path, context: Context, tmp_pat
 def test_a_match_is_rewarded(answer: str, reward: float) -> None:
     """Words count, not their case or punctuation."""
     assert reward_match((), answer, "fire in the hall") == reward
+
+
+@pytest.mark.parametrize(
+    ("answer", "reward"), [("fire fire", 2 / 6), ("fire", 2 / 5), ("fire in the hall of rain", 0.8)]
+)
+def test_a_partial_match_is_rewarded_in_part(answer: str, reward: float) -> None:
+    """F1 of the words: to say one twice or to add others costs, as leaving out does."""
+    assert reward_match((), answer, "fire in the hall") == pytest.approx(reward)
+
+
+def test_half_the_quotes_are_half_a_proof() -> None:
+    """And an answer without any quote proves nothing, however well it matches."""
+    prompt = (Message(role="user", content="[1] The bell means fire in the hall."),)
+    true, false = '"the bell means fire" [1]', '"the bell means snow" [1]'
+    mixed = f"{true} {false}"
+    assert reward_citation(prompt, mixed, mixed) == pytest.approx(0.75)
+    assert reward_citation(prompt, "fire", "fire") == 0.5
 
 
 def test_an_invented_quote_is_not_rewarded() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from pipelines.errors import SettingsError
 from pipelines.knowledge import rewrite
-from pipelines.knowledge.filters import Filter
 from pipelines.knowledge.rewrite import leans, open_query_writer, queries_of, search_fused
 from pipelines.knowledge.search import SEARCH_DOCUMENTS, SearchDocumentsParams
 from pipelines.operation import Context, Notice
@@ -33,11 +33,11 @@ class ScriptedSearcher:
 
     def __init__(self, **found: str) -> None:
         self._found = found
-        self.asked: list[tuple[str, Filter | None]] = []
+        self.asked: list[tuple[str, Sequence[str] | None]] = []
 
-    def search(self, query: str, *, top_k: int, where: Filter | None = None) -> list[Passage]:
+    def search(self, query: str, *, top_k: int, among: Sequence[str] | None = None) -> list[Passage]:
         """Return a passage for each letter."""
-        self.asked.append((query, where))
+        self.asked.append((query, among))
         return [
             Passage(
                 chunk=Chunk(id=letter, document="d", start=0, end=1, text=letter),
@@ -167,9 +167,9 @@ def test_personal_data_is_masked(served: Context, fake_openai: FakeOpenAI) -> No
 def test_several_rankings_become_one() -> None:
     """What several queries find comes first, and each passage once."""
     searcher = ScriptedSearcher(first="abc", second="cd", third="dc")
-    where = Filter(kinds=("md",))
-    found = search_fused(searcher, ["first", "second", "first", "third"], top_k=3, where=where)
-    assert searcher.asked == [("first", where), ("second", where), ("third", where)]
+    among = ["a", "b", "c", "d"]
+    found = search_fused(searcher, ["first", "second", "first", "third"], top_k=3, among=among)
+    assert searcher.asked == [("first", among), ("second", among), ("third", among)]
     assert [passage.chunk.id for passage in found] == ["c", "d", "a"]
     assert found[0].score == pytest.approx(1 / 63 + 1 / 61 + 1 / 62)
     assert (found[0].cosine, found[1].cosine) == (0.5, 0.1)

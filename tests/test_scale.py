@@ -272,7 +272,7 @@ socket.getaddrinfo = lambda host, *rest, **more: (reached.append(host), look_up(
 for name in [name for name in os.environ if name.startswith(("HF_", "TRANSFORMERS_", "DISABLE_", "DO_NOT_", "CI"))]:
     del os.environ[name]
 from pipelines.training.scale import launch
-class Killed(launch.trl_engine._Log):
+class Killed(launch.trl_engine.StepLog):
     def on_log(self, args, state, control, logs, **more):
         super().on_log(args, state, control, logs, **more)
         if "loss" in logs and state.global_step == 7:
@@ -280,7 +280,7 @@ class Killed(launch.trl_engine._Log):
             print(reached, flush=True)
             os._exit(9)
 import pipelines.training.scale.trl_engine as trl_engine
-trl_engine._Log = Killed
+trl_engine.StepLog = Killed
 sys.exit(launch.main(sys.argv[1:]))
 """
 
@@ -343,7 +343,9 @@ def test_training_stops_when_validation_gets_worse(tiny: Path, data: Path, tmp_p
     result = train(config)
     losses = logged(config.output, "validation_loss")
     assert result.steps < 60
-    assert result.best_validation_loss == min(losses) < result.final_validation_loss == losses[-1]
+    assert result.best_validation_loss == pytest.approx(min(losses), rel=1e-5)
+    assert result.final_validation_loss == pytest.approx(losses[-1], rel=1e-5)
+    assert min(losses) < losses[-1]
 
 
 @pytest.mark.parametrize("name", ["cpu2", "fsdp", "deepspeed_zero2", "deepspeed_zero3"])

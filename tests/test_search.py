@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from pipelines.errors import DataError
+from pipelines.errors import DataError, TrainingError
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
 from pipelines.operation import Context, Event, Progress, open_context
 from pipelines.settings import SETTINGS_FILE
 from pipelines.training import search, trial
+from pipelines.training.job import free_memory_mb, run_watched, running_job
 from pipelines.training.params import TrainParams
-from pipelines.training.search import SearchParams, SearchReport, plan_search, search_adapters
+from pipelines.training.search import SearchParams, SearchReport, SearchTask, plan_search, run_search, search_adapters
 from pipelines.training.study import Study
 from pipelines.workspace import Workspace
 from tests.small_dataset import write_splits
@@ -64,7 +66,7 @@ def searched(tiny: Path, tmp_path_factory: pytest.TempPathFactory, opened: list[
             opened.append(str(arguments[0]))
 
     sys.addaudithook(watch)
-    report = search_adapters(params(tiny), context)
+    report = run_search(params(tiny), context)
     is_watching = False
     return report
 
@@ -141,7 +143,7 @@ def test_a_search_that_was_killed_tries_what_it_would_have_tried(
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        search_adapters(params(tiny), new_context(tmp_path, stop))
+        run_search(params(tiny), new_context(tmp_path, stop))
     folder = Workspace(tmp_path).search("tools")
     assert len(list(folder.glob("trial-*/checkpoint-*.pt"))) == 1
     with (folder / "trials.journal").open("a", encoding="utf-8") as file:
@@ -154,14 +156,14 @@ def test_a_search_that_was_killed_tries_what_it_would_have_tried(
         if isinstance(event, Progress) and event.stage == "training":
             first.append(event.done)
 
-    resumed = search_adapters(params(tiny), new_context(tmp_path, watch))
+    resumed = run_search(params(tiny), new_context(tmp_path, watch))
     assert first[0] == 2  # the interrupted trial goes on from its checkpoint
     wanted, found = essence(searched), essence(resumed)
     assert [line[:-1] for line in found] == [line[:-1] for line in wanted]
     assert [line[-1] for line in found] == pytest.approx([line[-1] for line in wanted], rel=0.02)
 
     again: list[Event] = []
-    assert search_adapters(params(tiny), new_context(tmp_path, again.append)) == resumed
+    assert run_search(params(tiny), new_context(tmp_path, again.append)) == resumed
     assert not again
 
 
@@ -182,15 +184,15 @@ def test_the_time_ends_a_trial_and_more_time_goes_on_with_it(
             done.append(event.done)
 
     context = new_context(tmp_path, tick)
-    short = search_adapters(params(tiny, minutes=1.5 / 60), context)
+    short = run_search(params(tiny, minutes=1.5 / 60), context)
     assert done == [1, 2]
     assert short.is_out_of_time
     assert [(line.state, line.steps, line.seconds) for line in short.trials] == [("unfinished", 2, 2.0)]
     assert (short.verdict, short.best, short.command) == ("unknown", None, "")
-    assert search_adapters(params(tiny, minutes=1.5 / 60), context) == short
+    assert run_search(params(tiny, minutes=1.5 / 60), context) == short
     assert done == [1, 2]
 
-    longer = search_adapters(params(tiny, minutes=30).model_copy(update={"trials": 2}), context)
+    longer = run_search(params(tiny, minutes=30).model_copy(update={"trials": 2}), context)
     assert done[:4] == [1, 2, 3, 4]
     assert [line.trial for line in longer.trials] == [1, 2]
     assert longer.trials[0].state == "finished"
@@ -227,6 +229,38 @@ def test_a_trial_that_is_behind_is_given_up(tmp_path: Path) -> None:
     study.ask().give_up(has_diverged=True)
     assert [line["state"] for line in study.lines()] == ["finished", "given up", "finished", "diverged"]
     assert study.best_loss() == 0.9
+
+
+def test_a_search_in_a_child_goes_on(searched: SearchReport, tiny: Path, tmp_path: Path) -> None:
+    """Stopped in its first trial the child saves, and the same command ends as an undisturbed search does."""
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Progress) and event.stage == "training":
+            raise KeyboardInterrupt
+
+    folder = Workspace(tmp_path).search("tools")
+    with pytest.raises(KeyboardInterrupt):
+        search_adapters(params(tiny), new_context(tmp_path, stop))
+    assert running_job(folder) is None
+    assert len(list(folder.glob("trial-*/checkpoint-*.pt"))) == 1
+    resumed = search_adapters(params(tiny), new_context(tmp_path))
+    wanted, found = essence(searched), essence(resumed)
+    assert [line[:-1] for line in found] == [line[:-1] for line in wanted]
+    assert [line[-1] for line in found] == pytest.approx([line[-1] for line in wanted], rel=0.02)
+
+
+def test_a_search_short_of_memory_says_so(tiny: Path, tmp_path: Path) -> None:
+    """The child is ended before the machine is."""
+    context = new_context(tmp_path)
+    task = SearchTask(workspace=str(tmp_path), seed=0, parent=os.getpid(), params=params(tiny))
+    with pytest.raises(TrainingError, match="too little memory"):
+        run_watched(
+            task,
+            context,
+            folder=context.workspace.search("tools"),
+            module="pipelines.training.search_child",
+            least_free_mb=free_memory_mb() + 1_000_000,
+        )
 
 
 def test_a_dataset_without_splits_is_refused(tmp_path: Path, tiny: Path) -> None:

@@ -20,10 +20,18 @@ from pipelines.models.packing import Pack, collate, pack_examples, supervised_lo
 from pipelines.models.render import render_example
 from pipelines.operation import Context, open_context
 from pipelines.records import Message
-from pipelines.training.checkpoint import find_checkpoints
+from pipelines.training.checkpoint import (
+    RunState,
+    check_space,
+    find_checkpoints,
+    load_checkpoint,
+    remove_checkpoints,
+    save_checkpoint,
+)
 from pipelines.training.loop import Run
 from pipelines.training.progress import METRICS, Schedule, StepReport
 from pipelines.training.quantize import add_adapter, dequantize_once, load_quantized
+from pipelines.training.rates import rate_share
 from pipelines.training.student import Student
 from pipelines.training.train import TrainParams, train_adapter
 from pipelines.training.work import run_training
@@ -227,3 +235,75 @@ def test_bad_training_data_is_named(workspace: Workspace, context: Context, text
         write_splits(context, "bad", text=text)
     with pytest.raises(DataError, match=message):
         train_adapter(TrainParams(dataset="bad", rank=4), context)
+
+
+# ---- checkpoints and rates, without a model
+
+
+def save_steps(folder: Path, *steps: int, key: str = "k") -> None:
+    """Save a small state at some steps."""
+    for step in steps:
+        save_checkpoint(folder, RunState(key=key, step=step, weights=[torch.full((2,), float(step))]))
+
+
+def test_the_last_two_checkpoints_are_kept(tmp_path: Path) -> None:
+    """The newest is gone on from; of a finished run none is left, and no file of another name is touched."""
+    (tmp_path / "checkpoint-mine.pt").write_bytes(b"a person's own")
+    save_steps(tmp_path, 2, 9, 10)
+    assert [int(path.name.split("-")[1]) for path in find_checkpoints(tmp_path)] == [10, 9]
+    state = load_checkpoint(tmp_path, key="k", notice=pytest.fail)
+    assert state is not None
+    assert (state.step, state.weights[0].tolist()) == (10, [10.0, 10.0])
+    remove_checkpoints(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-mine.pt"]
+
+
+def test_a_damaged_checkpoint_is_told_and_passed_over(tmp_path: Path) -> None:
+    """The run goes on from the one before, also where the damaged one can be read and is only not what was written."""
+    save_steps(tmp_path, 4, 5)
+    newest = find_checkpoints(tmp_path)[0]
+    torch.save(vars(RunState(key="k", step=7)), newest)
+    told: list[str] = []
+    state = load_checkpoint(tmp_path, key="k", notice=told.append)
+    assert state is not None
+    assert state.step == 4
+    assert len(told) == 1
+    assert newest.name in told[0]
+    assert load_checkpoint(tmp_path, key="another", notice=pytest.fail) is None
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+def test_a_full_disk_costs_no_checkpoint(tmp_path: Path) -> None:
+    """What cannot be written is said with a way out; the one before is still there."""
+    save_steps(tmp_path, 4)
+    (tmp_path / "checkpoint.pt.partial").symlink_to("/dev/full")
+    with pytest.raises(TrainingError, match="cannot be written") as caught:
+        save_steps(tmp_path, 5)
+    assert "goes on from the checkpoint before" in caught.value.hint
+    state = load_checkpoint(tmp_path, key="k", notice=pytest.fail)
+    assert state is not None
+    assert state.step == 4
+
+
+def test_three_checkpoints_have_to_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two are kept while a third is written, of sixteen bytes a parameter each."""
+    for free, fits in ((50_000_000, False), (70_000_000, True)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: SimpleNamespace(free=free))
+        if fits:
+            check_space(tmp_path, parameters=1_000_000)
+        else:
+            with pytest.raises(TrainingError, match="47 MiB free"):
+                check_space(tmp_path, parameters=1_000_000)
+
+
+def test_the_rate_rises_and_falls() -> None:
+    """It never begins at nothing, is highest after six percent of the steps, and ends at a twentieth."""
+    shares = [rate_share(step, steps=100) for step in range(101)]
+    highest = shares.index(max(shares))
+    assert shares[0] == pytest.approx(1 / 7, rel=1e-3)
+    assert 5 <= highest <= 8
+    assert shares[highest] > 0.98
+    assert shares[: highest + 1] == sorted(shares[: highest + 1])
+    assert shares[highest:] == sorted(shares[highest:], reverse=True)
+    assert (shares[50], shares[100]) == pytest.approx((0.5, 0.05))
+    assert rate_share(0, steps=1) > 0.9

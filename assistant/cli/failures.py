@@ -6,8 +6,14 @@ import json
 import os
 import sys
 import traceback
+from pathlib import Path
 
 from assistant.terminal.console import open_terminal
+from pipelines.errors import SettingsError
+from pipelines.settings import load_settings
+from pipelines.workspace import find_workspace
+
+INTERRUPTED = "Interrupted"  # the kind of a failure that a person asked for
 
 
 def show_failure(message: str, hint: str, *, kind: str, is_json: bool, has_traceback: bool) -> None:
@@ -20,4 +26,16 @@ def show_failure(message: str, hint: str, *, kind: str, is_json: bool, has_trace
         )
         return
     with open_terminal(is_json=False) as terminal:
-        terminal.show_error(terminal.say(message) if not hint else message, hint)
+        terminal.use_language(_language())
+        if kind == INTERRUPTED:
+            terminal.show_dim(terminal.say(message))
+        else:
+            terminal.show_error(terminal.say(message), terminal.say(hint))
+
+
+def _language() -> str:
+    """Return the language that was set here; that of the environment where the settings cannot be read."""
+    try:
+        return load_settings(find_workspace(Path.cwd()).root).interface_language
+    except (SettingsError, OSError):
+        return "auto"

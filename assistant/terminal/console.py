@@ -131,7 +131,10 @@ class Terminal:
         low, high = minutes
         if high < 1:
             return self.say("under a minute")
-        return self.say("about {low} to {high} minutes", low=max(1, round(low)), high=max(1, round(high)))
+        fewest, most = max(1, round(low)), max(1, round(high))
+        if fewest == most:
+            return self.say("about a minute") if most == 1 else self.say("about {minutes} minutes", minutes=most)
+        return self.say("about {low} to {high} minutes", low=fewest, high=most)
 
     def _cost(self, plan: Plan) -> str:
         if plan.cost_usd is None:

@@ -10,21 +10,21 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from assistant.terminal import trainings
+from assistant.terminal.fields import Say, fields, labelled, rows
 from pipelines.chatbot.ask import AskReport
 from pipelines.evaluation.report import ARM_TITLES
 from pipelines.knowledge.search import FoundPassage, SearchDocumentsReport
 from pipelines.records import Quote
 from pipelines.text import clean_text, fold_space
 
-Say = Callable[..., str]
 View = Callable[[BaseModel, Say], Iterable[RenderableType]]
-_LONGEST = 20
 _LIKELY = 0.5
 
 
 def render(report: BaseModel, say: Say) -> Iterable[RenderableType]:
     """Return what to print for a report."""
-    view = _VIEWS.get(type(report).__name__, _fields)
+    view = _VIEWS.get(type(report).__name__, fields)
     return view(report, say)
 
 
@@ -56,30 +56,37 @@ def _answer(report: BaseModel, say: Say) -> Iterable[RenderableType]:
 
 
 def _evaluation(report: BaseModel, say: Say) -> Iterable[RenderableType]:
-    del say
     values = report.model_dump()
-    table = Table(title=f"{values['n']} answerable and {values['n_unanswerable']} unanswerable held-out questions")
+    asked = _only(values, "n", "n_unanswerable")
+    table = Table(title=say("{n} answerable and {n_unanswerable} unanswerable held-out questions", **asked))
     table.add_column("")
     metric = "quote F1" if values["metric"] == "quote_f1" else "score"
     for column in (metric, "exact match", "correct refusals", "wrong refusals", "loss"):
-        table.add_column(column, justify="right")
+        table.add_column(say(column), justify="right")
     for arm, scores in values["arms"].items():
         keys = ("score", "exact_match", "correct_refusals", "wrong_refusals", "loss")
-        table.add_row(ARM_TITLES.get(arm, arm), *("" if scores[key] is None else f"{scores[key]:.3f}" for key in keys))
+        shown = ("" if scores[key] is None else f"{scores[key]:.3f}" for key in keys)
+        table.add_row(say(ARM_TITLES.get(arm, arm)), *shown)
     yield table
-    low, high = values["difference"]["low"], values["difference"]["high"]
-    yield Text(f"{values['summary']} 95% interval of the difference: {low:+.3f} to {high:+.3f}.", style="bold")
+    interval = {end: f"{values['difference'][end]:+.3f}" for end in ("low", "high")}
+    yield Text(f"{values['summary']} {say(_INTERVAL, **interval)}", style="bold")
     pairs = values["mcnemar"]
-    yield Text(
-        f"Right where the other is wrong: {pairs['tuned_only']}; wrong where the other is right: "
-        f"{pairs['other_only']} (exact McNemar test, p = {pairs['p_value']:.3g})."
-    )
+    yield Text(say(_MCNEMAR, **_only(pairs, "tuned_only", "other_only"), p_value=f"{pairs['p_value']:.3g}"))
     if values["page"]:
-        yield Text(f"The whole report: {values['page']}", style="dim")
+        yield Text(f"{say('The whole report:')} {values['page']}", style="dim")
+
+
+_INTERVAL = "95% interval of the difference: {low} to {high}."
+_MCNEMAR = (
+    "Right where the other is wrong: {tuned_only}; wrong where the other is right: "
+    "{other_only} (exact McNemar test, p = {p_value})."
+)
+
+
+_MOST_LABELS = 20
 
 
 def _head_evaluation(report: BaseModel, say: Say) -> Iterable[RenderableType]:
-    del say
     values = report.model_dump()
     table = Table(title=f"{values['n']} held-out texts")
     table.add_column("")
@@ -92,7 +99,7 @@ def _head_evaluation(report: BaseModel, say: Say) -> Iterable[RenderableType]:
         row = (f"{each['f1']:.3f}", _score(pairs.get("accuracy")), f"{low:+.3f} … {high:+.3f}", p_value)
         table.add_row(each["name"], *row)
     yield table
-    yield _rows("labels", values["per_label"][:_LONGEST])
+    yield rows("labels", values["per_label"][:_MOST_LABELS], say)
     yield Text(clean_text(values["summary"]), style="bold")
     yield Text(f"Expected calibration error: {_score(values['calibration']['expected_error']) or 'not measured'}")
     yield Text(f"The whole report: {values['page']}", style="dim")
@@ -133,10 +140,8 @@ def _document(report: BaseModel, say: Say) -> Iterable[RenderableType]:
 
 def _passages(report: BaseModel, say: Say) -> Iterable[RenderableType]:
     assert isinstance(report, SearchDocumentsReport)
-    if report.answerable is not None:
-        is_likely = report.answerable >= _LIKELY
-        told = say("The documents answer this with a probability of {share}.", share=f"{report.answerable:.0%}")
-        yield Text(told, style="green" if is_likely else "yellow")
+    told = say("The documents answer this with a probability of {share}.", share=f"{report.answerable:.0%}")
+    yield Text(told, style="green" if report.answerable >= _LIKELY else "yellow")
     if not report.passages:
         yield Text(say("Nothing was found."), style="yellow")
     for query in report.queries[1:]:
@@ -206,13 +211,13 @@ def _explain(report: BaseModel, say: Say) -> Iterable[RenderableType]:
     yield Text(f"{values['id']}  {values['state']}", style="bold")
     for name in ("kind", "question", "answer", "rejected", "degradation", "teacher", "prompt"):
         if example.get(name):
-            yield _labelled(name, str(example[name]))
+            yield labelled(name, str(example[name]))
     for name in ("attributes", "scores"):
         if example.get(name):
-            yield _labelled(name, ", ".join(f"{key}: {value}" for key, value in example[name].items()))
+            yield labelled(name, ", ".join(f"{key}: {value}" for key, value in example[name].items()))
     for name in ("made_from", "made_into"):
         if values[name]:
-            yield _labelled(name.replace("_", " "), ", ".join(values[name]))
+            yield labelled(name.replace("_", " "), ", ".join(values[name]))
     for passage in values["passages"]:
         yield Text(f"\n{passage['document']}:{passage['start']}-{passage['end']}", style="cyan")
         yield Padding(Text(clean_text(passage["text"])), (0, 0, 0, 2))
@@ -224,102 +229,17 @@ def _explain(report: BaseModel, say: Say) -> Iterable[RenderableType]:
         yield Padding(Text(f"→ {clean_text(call['answered'])}"), (0, 0, 0, 2))
 
 
-def _training_plan(report: BaseModel, say: Say) -> Iterable[RenderableType]:
-    values = report.model_dump(mode="json")
-    table = Table.grid(padding=(0, 2))
-    minutes = f"{values['minutes']:.1f} min, {values['steps']} steps, {values['tokens_per_second']:.0f} tokens/s"
-    table.add_row(Text(say("Time, at most"), style="bold"), Text(minutes))
-    table.add_row(Text(say("Memory"), style="bold"), Text(f"{values['memory_mb']} MB"))
-    table.add_row(Text(say("Data"), style="bold"), Text(f"{values['examples']} / {values['tokens']} tokens"))
-    table.add_row(
-        Text(say("Machine"), style="bold"), Text(", ".join(f"{key} {each}" for key, each in values["hardware"].items()))
-    )
-    yield table
-    yield _rows(say("choices"), values["choices"])
-    if values["guard"]:
-        yield _rows(say("data guard"), values["guard"])
-    for number, record in enumerate(values["records"], start=1):
-        yield Text(say("record {number}, {tokens} tokens", number=number, tokens=record["tokens"]), style="bold")
-        shown = Text(clean_text(record["shown"]), style="dim")
-        shown.append(clean_text(record["learnt"]), style="not dim bold green")
-        yield Padding(shown, (0, 0, 0, 2))
-    if values["records"]:
-        yield Text(say("green is what is learnt; the rest is only shown"), style="dim")
-
-
-def _adapters(report: BaseModel, say: Say) -> Iterable[RenderableType]:
-    table = Table()
-    for column in ("adapter", "base", "method"):
-        table.add_column(say(column))
-    for column in ("examples", "steps", "validation loss", "tokens/s", "minutes"):
-        table.add_column(say(column), justify="right")
-    table.add_column(say("evaluation"))
-    for line in report.model_dump()["adapters"]:
-        name = Text(clean_text(line["adapter"]), style="bold" if line["newest"] else "")
-        name.append(f" ({say('newest')})" if line["newest"] else "", style="green")
-        how = ", ".join(filter(None, (line["method"], line["objective"]))) or line["state"]
-        numbers = [line["examples"], line["steps"], line["best_validation_loss"], line["tokens_per_second"]]
-        low, high = line["difference"] or (None, None)
-        judged = line["verdict"] + (f" ({low:+.2f} … {high:+.2f})" if low is not None else "")
-        table.add_row(
-            name,
-            *(Text(clean_text(text)) for text in (line["base"], how)),
-            *("" if number in (None, 0) else f"{number:,.5g}" for number in (*numbers, line["minutes"])),
-            Text(clean_text(judged)),
-        )
-    yield table
-
-
-def _labelled(name: str, text: str) -> RenderableType:
-    line = Text(f"{name}: ", style="dim")
-    line.append(clean_text(text), style="default")
-    return line
-
-
-def _fields(report: BaseModel, say: Say) -> Iterable[RenderableType]:
-    del say
-    lists = []
-    table = Table.grid(padding=(0, 2))
-    for name, value in report.model_dump(mode="json").items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            lists.append(_rows(name, value))
-        elif isinstance(value, dict):
-            shown = ", ".join(f"{key} {each}" for key, each in value.items() if not isinstance(each, dict))
-            table.add_row(name.replace("_", " "), Text(clean_text(shown or "none")))
-        else:
-            shown = "; ".join(map(str, value[:_LONGEST])) if isinstance(value, list) else _cell(value)
-            table.add_row(name.replace("_", " "), Text(clean_text(shown or "none")))
-    yield table
-    yield from lists
-
-
-def _rows(name: str, rows: list[dict[str, object]]) -> Table:
-    table = Table(title=name)
-    columns = [column for column in rows[0] if any(row[column] not in (None, "", []) for row in rows)]
-    for column in columns:
-        table.add_column(column.replace("_", " "))
-    for row in rows:
-        table.add_row(*(Text(clean_text(_cell(row[column]))) for column in columns))
-    return table
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return "✓" if value else "✗"
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return "" if value is None else str(value)
-
-
 _VIEWS: dict[str, View] = {
     "AskReport": _answer,
     "BuildReport": _build,
-    "ListAdaptersReport": _adapters,
+    "ListAdaptersReport": trainings.list_adapters,
     "EvaluateHeadReport": _head_evaluation,
     "EvaluateReport": _evaluation,
     "ExplainReport": _explain,
     "PlanReport": _forecast,
     "ShowDocumentReport": _document,
     "SearchDocumentsReport": _passages,
-    "TrainingPlan": _training_plan,
+    "ShowAdapterReport": trainings.show_adapter,
+    "TrainReport": trainings.show_outcome,
+    "TrainingPlan": trainings.show_plan,
 }

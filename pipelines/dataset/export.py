@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -25,7 +23,7 @@ from pipelines.lazy import lazy_import
 from pipelines.manifest import Manifest, file_hash
 from pipelines.operation import Context, Operation, Positional
 from pipelines.records import SPLITS, Example, Name, Split, read_records
-from pipelines.workspace import locked, replacing
+from pipelines.workspace import STAGING, locked, replacing, staged
 
 if TYPE_CHECKING:
     from pipelines.dataset.formats import parquet
@@ -34,7 +32,6 @@ else:
 
 EXPORTS = "export"
 _LAYOUT = 1  # of what is written here; raised when the same examples give other files
-_STAGING = ".partial"
 _EDITED_CARD = "README.edited.md"
 _PROGRESS_EVERY = 1000
 # The further rows of an example stand this many examples later: KTO's trainer takes the
@@ -83,7 +80,7 @@ def export_dataset(params: ExportParams, context: Context) -> ExportReport:
             return finished.model_copy(update={"folder": str(into)})
         if not is_curated(folder):
             context.notice(f"{params.dataset} is not curated: all of its examples are exported as the train split")
-        with _staged(into) as staging:
+        with staged(into) as staging:
             report = _export(params, context, sources, staging)
             # The folder's place on this machine does not belong into what is given away.
             Manifest(path=staging / MANIFEST, inputs=manifest.inputs).finish(report)
@@ -128,7 +125,7 @@ def _check_target(into: Path) -> ExportReport | None:
         stored = json.loads((into / MANIFEST).read_text(encoding="utf-8"))
         return ExportReport.model_validate(stored["report"])
     except (OSError, ValueError, KeyError, TypeError, ValidationError):
-        if into.is_dir() and any(path.name != _STAGING for path in into.iterdir()):
+        if into.is_dir() and any(path.name != STAGING for path in into.iterdir()):
             raise DataError(
                 f"{into} holds files that no export wrote",
                 path=into,
@@ -147,25 +144,6 @@ def _keep_edited_card(into: Path, earlier: ExportReport | None, context: Context
     if earlier is not None and CARD in _changed_files(earlier, into) and (into / CARD).is_file():
         (into / CARD).replace(into / _EDITED_CARD)
         context.notice(f"the card was edited by hand; it is kept as {into / _EDITED_CARD}")
-
-
-@contextmanager
-def _staged(into: Path) -> Iterator[Path]:
-    """Yield a folder to write into; what is left in it afterwards, however it ended, is gone."""
-    is_new = not into.exists()
-    place = into / _STAGING
-    try:
-        with locked(place):
-            shutil.rmtree(place / "files", ignore_errors=True)  # of an export that was killed
-            (place / "files").mkdir()
-            try:
-                yield place / "files"
-            finally:
-                shutil.rmtree(place, ignore_errors=True)
-    finally:
-        if is_new:
-            with suppress(OSError):
-                into.rmdir()
 
 
 def _export(params: ExportParams, context: Context, sources: Mapping[Split, Path], staging: Path) -> ExportReport:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.resources
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 
 from pipelines.dataset.exporting.card import cell
 from pipelines.evaluation.report import ARM_TITLES, EvaluateReport
+from pipelines.pages.environment import card_template
 from pipelines.workspace import replacing
 
 CARD = "MODEL_CARD.md"
@@ -78,13 +78,9 @@ def _shown(value: object) -> str:
 @functools.cache
 def open_template(name: str) -> jinja2.Template:
     """Return a template of a card."""
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # the result is Markdown; `cell` cleans what is not ours
+    return card_template(
+        "pipelines.evaluation",
+        name,
+        cell=cell,
+        score=lambda value: "–" if value is None else f"{value:.3f}",
     )
-    environment.filters |= {"cell": cell, "score": lambda value: "–" if value is None else f"{value:.3f}"}
-    source = importlib.resources.files("pipelines.evaluation").joinpath("templates", name)
-    return environment.from_string(source.read_text(encoding="utf-8"))

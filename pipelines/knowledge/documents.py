@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from pipelines.knowledge.collection import open_store, opened_ledger
+from pipelines.knowledge.collection import opened_ledger
+from pipelines.knowledge.index import update_index
 from pipelines.operation import Context, Operation, Plan, Positional
 from pipelines.records import Name, write_records
 from pipelines.workspace import locked
@@ -115,8 +116,7 @@ def remove_document(params: RemoveDocumentParams, context: Context) -> RemoveDoc
     with opened_ledger(context, params.collection) as ledger, locked(folder):
         ledger.document(params.document)
         ledger.remove(params.document)
-        open_store(folder, context.models.open_embedder()).delete(ledger.removed())
-        ledger.forget_removed()
+        update_index(folder, ledger, context)
         write_records(context.workspace.chunks(params.collection), ledger.chunks())
         documents, chunks = ledger.count()
     return RemoveDocumentReport(removed=params.document, documents=documents, chunks=chunks)

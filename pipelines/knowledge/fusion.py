@@ -23,6 +23,7 @@ class Weights(BaseModel):
 
 
 DEFAULT_WEIGHTS = Weights()
+_NO_SPREAD = 1e-9  # what rounding leaves of equal scores
 
 
 def fuse(weights: Weights, *, dense: Scores, keyword: Scores, coverage: Scores | None) -> Scores:
@@ -53,5 +54,5 @@ def reciprocal_ranks(rankings: Sequence[Sequence[str]], *, k: int = 60) -> dict[
 
 
 def _standardize(scores: Scores) -> Scores:
-    spread = float(scores.std())
-    return (scores - scores.mean()) / spread if spread > 0 else numpy.zeros_like(scores)
+    spread = float(scores.std()) if len(scores) else 0.0
+    return (scores - scores.mean()) / spread if spread > _NO_SPREAD else numpy.zeros_like(scores)

@@ -111,10 +111,10 @@ class _Opened:
         return self._thread.submit(self._find, query, wanted)
 
     def _find(self, query: str, wanted: CollectionRetriever) -> list[Document]:
-        where = None if wanted.where.is_empty else wanted.where
+        among = None if wanted.where.is_empty else self._ledger.allowed(wanted.where)
         tokenize = self._context.models.open_embedder().tokenize
         selected = select_passages(
-            self._retriever.search(query, top_k=wanted.top_k, where=where),
+            self._retriever.search(query, top_k=wanted.top_k, among=among),
             budget=text_budget(wanted.max_tokens, tokenize) if wanted.max_tokens else None,
             find_document=self._ledger.document if wanted.merge else None,
         )

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Protocol
 from pydantic import BaseModel, Field
 
 from pipelines.errors import LLMError, SettingsError
-from pipelines.knowledge.filters import Filter
 from pipelines.knowledge.fusion import reciprocal_ranks
 from pipelines.lazy import lazy_import
 from pipelines.operation import Context
@@ -64,8 +63,8 @@ class OtherQueries(Record):
 class Searcher(Protocol):
     """Whatever finds passages for a query."""
 
-    def search(self, query: str, *, top_k: int, where: Filter | None = None) -> list[Passage]:
-        """Return the passages for `query`, best first, of documents that `where` allows."""
+    def search(self, query: str, *, top_k: int, among: Sequence[str] | None = None) -> list[Passage]:
+        """Return the passages for `query`, best first, among all chunks or those of these ids."""
 
 
 def standalone(question: str, previous: str) -> str:
@@ -99,7 +98,7 @@ def queries_of(question: str, history: Sequence[Message] = (), writer: QueryWrit
 
 
 def search_fused(
-    searcher: Searcher, queries: Sequence[str], *, top_k: int, where: Filter | None = None
+    searcher: Searcher, queries: Sequence[str], *, top_k: int, among: Sequence[str] | None = None
 ) -> list[Passage]:
     """Find the passages for several wordings of one question, best first.
 
@@ -111,8 +110,8 @@ def search_fused(
     """
     distinct = list(dict.fromkeys(queries))
     if len(distinct) == 1:
-        return searcher.search(distinct[0], top_k=top_k, where=where)
-    found = [searcher.search(query, top_k=max(top_k, _DEPTH), where=where) for query in distinct]
+        return searcher.search(distinct[0], top_k=top_k, among=among)
+    found = [searcher.search(query, top_k=max(top_k, _DEPTH), among=among) for query in distinct]
     scores = reciprocal_ranks([[passage.chunk.id for passage in passages] for passages in found])
     passages = {passage.chunk.id: passage for ranking in reversed(found) for passage in ranking}
     best = sorted(scores, key=lambda chunk_id: (-scores[chunk_id], chunk_id))[:top_k]

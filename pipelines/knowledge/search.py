@@ -53,9 +53,7 @@ class SearchDocumentsReport(BaseModel):
     """The passages, best first."""
 
     passages: list[FoundPassage]
-    answerable: float | None = Field(
-        None, description="How likely it is that the documents answer the query at all, from 0 to 1."
-    )
+    answerable: float = Field(description="How likely it is that the documents answer the query at all, from 0 to 1.")
     queries: list[str] = Field(description="What was searched for; the first is the query itself.")
     left_out: LeftOut
     seconds: float
@@ -68,19 +66,22 @@ def search_documents(params: SearchDocumentsParams, context: Context) -> SearchD
         queries += open_query_writer(context).reword(params.query, count=params.queries - 1)
     where = Filter(documents=params.document, kinds=params.kind)
     with opened_retriever(context, params.collection) as retriever, opened_ledger(context, params.collection) as ledger:
-        if not where.is_empty and not ledger.allowed(where):
+        among = None if where.is_empty else ledger.allowed(where)
+        if among == []:
             context.notice("the collection holds no such documents; see them with: assistant docs list")
         started = time.monotonic()
-        found = search_fused(retriever, queries, top_k=params.top_k, where=None if where.is_empty else where)
+        found = search_fused(retriever, queries, top_k=params.top_k, among=among)
         tokenize = context.models.open_embedder().tokenize
         selected = select_passages(
             found,
             budget=text_budget(params.max_tokens, tokenize) if params.max_tokens else None,
             find_document=ledger.document if params.merge else None,
         )
+        answerable = round(max(retriever.answerable(query) for query in queries), 3)
         seconds = time.monotonic() - started
     return SearchDocumentsReport(
         passages=[_shown(passage, params.query) for passage in selected.passages],
+        answerable=answerable,
         queries=queries,
         left_out=selected.left_out,
         seconds=round(seconds, 4),

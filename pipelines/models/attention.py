@@ -60,7 +60,7 @@ def grouped_attention(
         Ainslie et al. 2023, GQA, section 2.2, arXiv:2305.13245.
     """
     batch, heads, queries, size = query.shape
-    groups, keys = key.shape[1], key.shape[2]
+    groups = key.shape[1]
     per_group = heads // groups
     scale = size**-0.5 if scaling is None else scaling
     if segments is not None:
@@ -73,15 +73,22 @@ def grouped_attention(
         )
     else:
         folded = (query * scale).reshape(batch, groups, per_group * queries, size)
-        scores = torch.matmul(folded, key.transpose(-1, -2))
-        if attention_mask is not None:
-            scores = scores.view(batch, groups, per_group, queries, keys) + attention_mask[:, :, None]
-            scores = scores.view(batch, groups, per_group * queries, keys)
-        weights = torch.softmax(scores, dim=-1)
-        if dropout and module.training:
-            weights = torch.nn.functional.dropout(weights, p=dropout)
-        output = torch.matmul(weights, value)
+        output = _attend(
+            folded, key, value, attention_mask, queries=queries, dropout=dropout if module.training else 0.0
+        )
     return output.reshape(batch, heads, queries, size).transpose(1, 2).contiguous(), None
+
+
+def _attend(folded: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, queries: int, dropout: float) -> Tensor:
+    """Attend to all keys; queries come scaled, the heads of a group side by side."""
+    scores = torch.matmul(folded, key.transpose(-1, -2))
+    if mask is not None:
+        by_head = scores.view(*scores.shape[:2], -1, queries, scores.shape[-1])
+        scores = (by_head + mask[:, :, None]).view(scores.shape)
+    weights = torch.softmax(scores, dim=-1)
+    if dropout:
+        weights = torch.nn.functional.dropout(weights, p=dropout)
+    return torch.matmul(weights, value)
 
 
 @dataclass(frozen=True, kw_only=True)

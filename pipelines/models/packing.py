@@ -112,6 +112,16 @@ def join_packs(packs: Sequence[Pack]) -> Pack:
     )
 
 
+def fill_pack(pack: Pack, *, multiple: int) -> Pack:
+    """Return a pack with a prefix that nothing continues, so that its length is a multiple of `multiple`.
+
+    Sequences of few different lengths reuse memory and compiled products.
+    """
+    missing = -len(pack.tokens) % multiple
+    filler = Pack(tokens=(0,) * missing, prefixes=((0, missing),), branches=())
+    return join_packs([pack, filler]) if missing else pack
+
+
 def split_pack(pack: Pack, *, max_tokens: int, together: int = 1) -> list[Pack]:
     """Return the pack as several of at most `max_tokens`, each with the prefix, for want of memory.
 
@@ -179,7 +189,7 @@ def _segments(pack: Pack) -> tuple[Segment, ...]:
     shared = Counter(branch.prefix for branch in pack.branches)
     segments: list[Segment] = []
     for first, last in pack.prefixes:
-        if shared[first, last] > 1:
+        if shared[first, last] != 1:
             segments += causal_segments(first, last)
     for branch in pack.branches:
         if shared[branch.prefix] > 1:
@@ -228,8 +238,18 @@ def attends_in_segments(model: PreTrainedModel) -> bool:
 def answer_losses(model: PreTrainedModel, pack: Pack) -> Iterator[tuple[int, float, int]]:
     """Yield, for each example of a pack, its index, the loss of its answer in nats, and its tokens."""
     batch = collate(pack)
-    logits = supervised_logits(model, batch).float()
-    losses = torch.nn.functional.cross_entropy(logits, batch.targets, reduction="none")
+    yield from split_losses(pack, supervised_logits(model, batch), batch.targets)
+
+
+def split_losses(pack: Pack, logits: Tensor, targets: Tensor) -> Iterator[tuple[int, float, int]]:
+    """Yield, for each example of a pack, its index, the loss of its answer in nats, and its tokens.
+
+    Args:
+        pack: The pack.
+        logits: Before each answer token; float, (supervised, vocabulary).
+        targets: Those tokens; integer, (supervised,).
+    """
+    losses = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
     done = 0
     for branch in pack.branches:
         tokens = branch.end - branch.answer

@@ -1,1 +1,1 @@
-"""What the HTML pages share: their look, their templates' environment, and plots as SVG."""
+"""What pages and cards share: their templates' environments; and of HTML pages the look, and plots as SVG."""

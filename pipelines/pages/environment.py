@@ -1,6 +1,6 @@
-"""The environment in which templates of pages are rendered.
+"""The environments in which templates of pages and of cards are rendered.
 
-Whatever comes from documents, models or people is escaped.
+Whatever comes from documents, models or people is escaped in a page; in a card, by its filters.
 """
 
 from __future__ import annotations
@@ -35,6 +35,21 @@ def page_template(package: str, name: str, **filters: Callable[..., object]) -> 
         "value": lambda value: f"{value:.3g}" if value < 1000 else f"{value:,.0f}",
         **filters,
     }
+    return environment.get_template(name)
+
+
+@functools.cache
+def card_template(package: str, name: str, **filters: Callable[..., object]) -> jinja2.Template:
+    """Return a template of `package` for Markdown; its filters have to clean what is not ours."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(package),
+        autoescape=False,  # the result is not HTML
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= filters
     return environment.get_template(name)
 
 

@@ -66,7 +66,7 @@ def save_checkpoint(folder: Path, state: RunState) -> None:
 
 
 def load_checkpoint(folder: Path, *, key: str, notice: Callable[[str], None]) -> RunState | None:
-    """Return the newest whole state of an unfinished run; None if there is none that fits `key`.
+    """Return the newest whole state of an unfinished run; None if there is none, or it is of another run.
 
     Args:
         folder: The adapter's folder.
@@ -114,7 +114,7 @@ def check_space(folder: Path, *, parameters: int) -> None:
     Raises:
         TrainingError: There is too little space.
     """
-    # Masters, best weights, two moments of the optimizer: 16 bytes each; two kept and a new one.
+    # Masters, best weights, two moments of the optimizer: 16 bytes a parameter; two kept and a new one.
     needed = parameters * 16 * (_KEPT + 1) + (1 << 24)
     free = shutil.disk_usage(folder).free
     if free < needed:

@@ -14,13 +14,16 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 from pipelines.errors import AssistantError
 from pipelines.operation import Context, Event, Notice, Progress, open_context
-from pipelines.training.job import EVENTS, JOB, OUT_OF_MEMORY, Job
+from pipelines.training.job import EVENTS, JOB, OUT_OF_MEMORY, Job, Task
 from pipelines.training.progress import StepReport
 from pipelines.training.work import run_training
 from pipelines.workspace import locked
+
+TaskT = TypeVar("TaskT", bound=Task)
 
 
 class Teller:
@@ -71,7 +74,12 @@ class StopRequest:
 
 def main(folder: Path, work: Callable[[Job, Context, Teller, StopRequest], None]) -> int:
     """Do the work of the job in `folder`, and tell how it ended."""
-    job = Job.model_validate_json((folder / JOB).read_bytes())
+    return do_task(folder, Job, work)
+
+
+def do_task(folder: Path, kind: type[TaskT], work: Callable[[TaskT, Context, Teller, StopRequest], None]) -> int:
+    """Do the task in `folder`, which is of a kind, and tell how it ended."""
+    job = kind.model_validate_json((folder / JOB).read_bytes())
     stop = StopRequest(job.parent)
     teller = Teller(folder)
     try:
@@ -88,8 +96,19 @@ def main(folder: Path, work: Callable[[Job, Context, Teller, StopRequest], None]
     return 0
 
 
+def stopping(context: Context, stop: StopRequest) -> Context:
+    """Return a context that stops the work at its next progress, once somebody asks for that."""
+
+    def emit(event: Event) -> None:
+        context.emit(event)
+        if isinstance(event, Progress):
+            stop.check()
+
+    return dataclasses.replace(context, emit=emit)
+
+
 def _is_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "allocate memory" in str(error)
+    return isinstance(error, MemoryError) or any(words in str(error) for words in ("allocate memory", "out of memory"))
 
 
 def _train(job: Job, context: Context, teller: Teller, stop: StopRequest) -> None:

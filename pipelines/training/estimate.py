@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy
+import torch
 from numpy.typing import NDArray
 
 from pipelines.models import hardware, local
@@ -26,6 +27,7 @@ from pipelines.training.params import TrainParams
 from pipelines.training.plan import Choice, GuardLine, MaskedRecord, TrainingPlan
 from pipelines.training.prepare import EVALUATIONS_PER_EPOCH, Prepared, prepare_run
 from pipelines.training.progress import peak_memory_mb
+from pipelines.training.scale.engine import choose_engine
 from pipelines.training.work import load_data
 
 _PERCENTILES = (25, 60, 100)  # of the sequences' lengths, for the steps that are timed
@@ -102,6 +104,11 @@ def _choices(params: TrainParams, machine: dict[str, str]) -> list[Choice]:
     return [
         Choice(what="objective", chosen=params.objective, reason=OBJECTIVES[params.objective].meaning),
         Choice(what="method", chosen=params.method, reason=method.caveat),
+        Choice(
+            what="engine",
+            chosen=choose_engine(params, has_gpu=torch.cuda.is_available(), notice=lambda reason: None),
+            reason="as given" if params.engine != "auto" else "TRL on a CUDA GPU, else the own loop",
+        ),
         Choice(what="number type", chosen=machine["number type"], reason=f"products measured: {machine['products']}"),
         Choice(
             what="weights",

@@ -39,15 +39,20 @@ _LEAST_FREE_MB = 400
 _SMALLEST_SEQUENCE = 64
 
 
-class Job(BaseModel):
-    """What `job.json` says of a job: enough to start, find and stop it."""
+class Task(BaseModel):
+    """What `job.json` says of whatever a child does: enough to start, find and stop it."""
 
     workspace: str
-    params: TrainParams
     seed: int
     pid: int = 0  # of the child
     started: float = 0.0  # when the child was, as its system says: a pid alone may be somebody else's
     parent: int = 0  # process without which the child stops
+
+
+class Job(Task):
+    """A training run as a task."""
+
+    params: TrainParams
     micro_tokens: int | None = None
     show: int = 0  # records that a plan prints
 
@@ -153,24 +158,53 @@ def run_once(params: TrainParams, context: Context, *, folder: Path, module: str
         TrainingError: It ended otherwise.
     """
     job = Job(workspace=str(context.workspace.root), params=params, seed=context.seed, parent=os.getpid(), show=show)
+    return run_watched(job, context, folder=folder, module=module)
+
+
+def run_watched(
+    task: Task, context: Context, *, folder: Path, module: str, least_free_mb: int = _LEAST_FREE_MB
+) -> dict[str, object]:
+    """Do a task in a child process that is watched, and return what it reports.
+
+    Args:
+        task: What to do.
+        context: Who watches.
+        folder: Where the task is noted, with its events.
+        module: Python module that does it.
+        least_free_mb: Memory that has to stay free on the machine.
+
+    Raises:
+        AssistantError: What the child met.
+        TrainingError: It ended otherwise, or memory was short.
+        KeyboardInterrupt: The person stopped it; it goes on from there the next time.
+    """
+    wait_for_orphan(folder, context)
     followed = Followed(path=folder / EVENTS)
-    child = start_child(job, folder, module=module)
+    child = start_child(task, folder, module=module)
     try:
-        _watch(child, followed, context, least_free_mb=_LEAST_FREE_MB)
+        is_short = _watch(child, followed, context, least_free_mb=least_free_mb)
     except KeyboardInterrupt:
         _stop(child)
         raise
     if followed.error is not None:
         raise followed.error
-    if followed.report is None:
+    if followed.report is not None:
+        return followed.report
+    if followed.is_stopped:
+        raise KeyboardInterrupt
+    if is_short or child.returncode in OUT_OF_MEMORY:
         raise TrainingError(
-            f"the process ended with code {child.returncode}: {_last_words(folder)}",
-            hint="Is there enough memory? Try a smaller --max-length.",
+            "there is too little memory for this",
+            hint="Close other programs, or choose a smaller --base, --batch-size or --max-length. "
+            "The same command goes on where it was.",
         )
-    return followed.report
+    raise TrainingError(
+        f"the process ended with code {child.returncode}: {_last_words(folder)}",
+        hint=f"Its output is in {folder / LOG}. The same command goes on where it was.",
+    )
 
 
-def start_child(job: Job, folder: Path, *, module: str = "pipelines.training.child") -> subprocess.Popen[bytes]:
+def start_child(job: Task, folder: Path, *, module: str = "pipelines.training.child") -> subprocess.Popen[bytes]:
     """Start the process that trains, in a session of its own, with its events in a fresh file."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / EVENTS).unlink(missing_ok=True)
@@ -197,10 +231,10 @@ def python_path() -> str:
     return os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH", ""))))
 
 
-def running_job(folder: Path) -> tuple[Job, psutil.Process] | None:
-    """Return the job that is at work in a folder, and its process; None if there is none."""
+def running_job(folder: Path) -> tuple[Task, psutil.Process] | None:
+    """Return the task that is at work in a folder, and its process; None if there is none."""
     try:
-        job = Job.model_validate_json((folder / JOB).read_bytes())
+        job = Task.model_validate_json((folder / JOB).read_bytes())
         process = psutil.Process(job.pid)
         is_it = abs(process.create_time() - job.started) < 1 and process.status() != psutil.STATUS_ZOMBIE
         return (job, process) if job.pid and is_it else None
@@ -220,8 +254,9 @@ def wait_for_orphan(folder: Path, context: Context) -> None:
     job, process = found
     if psutil.pid_exists(job.parent):
         raise TrainingError(
-            f"the adapter {folder.name} is being trained already, by process {job.pid}",
-            hint=f"Watch it: assistant train watch {folder.name}. Stop it: assistant train stop {folder.name}.",
+            f"{folder.name} is being trained already, by process {job.pid}",
+            hint="Wait until it has ended. An adapter's can be watched, and stopped: "
+            f"assistant train watch {folder.name}, assistant train stop {folder.name}.",
         )
     context.notice("an earlier process of this training is still saving; waiting for it")
     with contextlib.suppress(psutil.Error):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
+import shutil
 import signal
 import sys
 import time
@@ -18,6 +20,7 @@ from pipelines.operation import Context, Operation, Positional, open_context
 from pipelines.records import Name
 from pipelines.training.job import EVENTS, JOB, LOG, Followed, Job, python_path, running_job, supervise, wait_for_orphan
 from pipelines.training.params import TrainParams
+from pipelines.training.scale.engine import WORK, check_engine
 from pipelines.training.train import finished_run, plan_train
 from pipelines.workspace import write_json
 
@@ -50,6 +53,7 @@ class JobReport(BaseModel):
 def launch_training(params: TrainParams, context: Context) -> JobReport:
     """Start a training run that goes on when the terminal is closed."""
     context.check_model(params.base)
+    check_engine(params)
     folder = context.workspace.adapter(params.adapter_name)
     if finished_run(params, context) is not None:
         return JobReport(adapter=folder.name, state="finished", path=str(folder), message="already trained")
@@ -114,6 +118,7 @@ def stop_training(params: StopParams, context: Context) -> JobReport:
     if params.discard:
         for path in folder.glob("checkpoint-*.pt"):
             path.unlink(missing_ok=True)
+        shutil.rmtree(folder / WORK, ignore_errors=True)
         message = "its progress was discarded"
     return JobReport(adapter=params.adapter, state="stopped", path=str(folder), message=message)
 
@@ -125,7 +130,7 @@ def main(folder: Path) -> int:
     """Supervise the job that `train launch` described in `folder`."""
     job = Job.model_validate_json((folder / _SUPERVISOR).read_bytes())
     try:
-        supervise(job.params, open_context(Path(job.workspace)))
+        supervise(job.params, dataclasses.replace(open_context(Path(job.workspace)), seed=job.seed))
     except KeyboardInterrupt:
         return 0
     except AssistantError as error:

@@ -51,7 +51,7 @@ def open_student(
     if not attends_in_segments(model):
         raise SettingsError(
             f"models of the kind {model.config.model_type} cannot be trained by the loop for CPUs",
-            hint="Choose a model of the Llama, Qwen or SmolLM family, or train it with the second engine (README).",
+            hint="Choose a model of the Llama, Qwen or SmolLM family, or pass --engine trl.",
         )
     if method == "full":
         for parameter in model.parameters():

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
 from pipelines.operation import Positional
 from pipelines.records import Name
-from pipelines.training.catalog import MethodName, ObjectiveName, RewardName, default_rate
+from pipelines.training.catalog import METHODS, MethodName, ObjectiveName, RewardName, default_rate
+
+EngineName = Literal["auto", "own", "trl"]
 
 
 class TrainParams(BaseModel):
@@ -33,11 +35,18 @@ class TrainParams(BaseModel):
     max_length: int = Field(1024, ge=64, le=131_072, description="Longest example in tokens; longer ones are left out.")
     patience: int = Field(3, ge=1, description="Evaluations without improvement before stopping.")
     reward: RewardName = Field("match", description="Rule that rewards an answer, for grpo.")
+    engine: EngineName = Field("auto", description="The own loop, or TRL; auto: TRL on a CUDA GPU, else the own loop.")
 
     @model_validator(mode="after")
     def _has_a_name(self) -> TrainParams:
         if self.adapter is None and not re.fullmatch(r"\w[\w.\-]{0,63}", self.adapter_name):
             raise ValueError("the adapter needs a name: pass --adapter NAME")
+        return self
+
+    @model_validator(mode="after")
+    def _can_learn(self) -> TrainParams:
+        if METHODS[self.method].is_prompt and self.objective != "sft":
+            raise ValueError(f"a learnt prompt learns by sft only: pass another --method than {self.method}")
         return self
 
     @property
@@ -73,5 +82,6 @@ class TrainReport(BaseModel):
     seconds: float
     objective: ObjectiveName = "sft"
     method: MethodName = "qlora"
+    engine: Literal["own", "trl"] = "own"
     validation: dict[str, float] = Field(default_factory=dict, description="What else the best validation measured.")
     warnings: list[str] = Field(default_factory=list, description="What the data guard found.")

@@ -77,13 +77,10 @@ def prepare_data(
     validation = _render(tokenizer, data.validation, split="validation", pairs=pairs)
     findings = check_data(data, [group[0] for group in train], max_length=max_length, pairs=pairs)
     refuse_errors(findings, dataset=params.dataset)
-    short = [[group for group in groups if _fits(group, max_length, pairs=pairs)] for groups in (train, validation)]
-    for name, groups in zip(("training", "validation"), short, strict=True):
-        if not groups:
-            raise DataError(
-                f"the {name} split holds no {'pair' if pairs else 'example'} of at most {max_length} tokens",
-                hint="Make the dataset larger, or raise --max-length.",
-            )
+    short = [
+        _short(groups, max_length, split=split, pairs=pairs)
+        for split, groups in (("training", train), ("validation", validation))
+    ]
     # A sequence is never split over two steps; what a learnt prompt precedes cannot share one.
     members = 1 if METHODS[params.method].is_prompt else 2 * params.batch_size
     size = 2 if pairs else 1
@@ -177,6 +174,21 @@ def _render(
             group.append(render_record(tokenizer, record.with_worse, split=split, number=number))
         groups.append(group)
     return groups
+
+
+def _short(groups: Sequence[list[Rendered]], max_length: int, *, split: str, pairs: bool) -> list[list[Rendered]]:
+    """Return what is whole and not too long.
+
+    Raises:
+        DataError: Nothing is.
+    """
+    short = [group for group in groups if _fits(group, max_length, pairs=pairs)]
+    if not short:
+        raise DataError(
+            f"the {split} split holds no {'pair' if pairs else 'example'} of at most {max_length} tokens",
+            hint="Make the dataset larger, or raise --max-length.",
+        )
+    return short
 
 
 def _fits(group: Sequence[Rendered], max_length: int, *, pairs: bool) -> bool:

@@ -10,6 +10,7 @@ Source:
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import time
@@ -23,9 +24,10 @@ from pipelines.manifest import file_hash
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
 from pipelines.operation import Context, Operation, Plan, Positional
 from pipelines.records import Name
+from pipelines.training import job
 from pipelines.training.data import data_files
 from pipelines.training.params import TrainParams
-from pipelines.workspace import locked, write_json
+from pipelines.workspace import write_json
 
 if TYPE_CHECKING:
     from pipelines.models import hardware
@@ -37,6 +39,7 @@ else:
     work = lazy_import("pipelines.training.work", extra="train")
 
 REPORT = "report.json"
+_CHILD = "pipelines.training.search_child"
 Verdict = Literal["better", "within noise", "default is best", "unknown"]
 State = Literal["finished", "given up", "diverged", "unfinished"]
 _DEFAULT = TrainParams.model_fields
@@ -70,6 +73,12 @@ class SearchParams(BaseModel):
             batch_size=self.batch_size,
             max_length=self.max_length,
         )
+
+
+class SearchTask(job.Task):
+    """A search as a task for a child."""
+
+    params: SearchParams
 
 
 class TrialLine(BaseModel):
@@ -122,18 +131,27 @@ def plan_search(params: SearchParams, context: Context) -> Plan:
 def search_adapters(params: SearchParams, context: Context) -> SearchReport:
     """Search learning rate, rank and epochs on the validation split; goes on where it was stopped."""
     require_installed("optuna", extra="search")
-    folder = context.workspace.search(params.dataset)
     context.check_model(params.base)
-    with locked(folder):
-        opened = study.Study(folder, inputs=_inputs(params, context), most_epochs=params.epochs)
-        deadline = time.monotonic() + 60 * params.minutes - opened.seconds
-        if not opened.is_complete(params.trials) and time.monotonic() < deadline:
-            _run_trials(opened, params, context, deadline=deadline)
-        if opened.is_complete(params.trials):
-            for left in folder.glob(f"{study.FOLDER}*"):  # of a search with other parameters
-                shutil.rmtree(left)
-        report = _report(opened, params, folder)
-        write_json(folder / REPORT, report.model_dump(mode="json"))
+    data_files(TrainParams(dataset=params.dataset), context)  # an error here needs no child
+    context.models.forget_engines()
+    task = SearchTask(workspace=str(context.workspace.root), seed=context.seed, parent=os.getpid(), params=params)
+    folder = context.workspace.search(params.dataset)
+    return SearchReport.model_validate(job.run_watched(task, context, folder=folder, module=_CHILD))
+
+
+def run_search(params: SearchParams, context: Context) -> SearchReport:
+    """Search in the process that calls; the way there is `search_adapters`."""
+    folder = context.workspace.search(params.dataset)
+    folder.mkdir(parents=True, exist_ok=True)
+    opened = study.Study(folder, inputs=_inputs(params, context), most_epochs=params.epochs)
+    deadline = time.monotonic() + 60 * params.minutes - opened.seconds
+    if not opened.is_complete(params.trials) and time.monotonic() < deadline:
+        _run_trials(opened, params, context, deadline=deadline)
+    if opened.is_complete(params.trials):
+        for left in folder.glob(f"{study.FOLDER}*"):  # of a search with other parameters
+            shutil.rmtree(left)
+    report = _report(opened, params, folder)
+    write_json(folder / REPORT, report.model_dump(mode="json"))
     return report
 
 
@@ -151,7 +169,6 @@ def _inputs(params: SearchParams, context: Context) -> dict[str, object]:
 
 
 def _run_trials(opened: study.Study, params: SearchParams, context: Context, *, deadline: float) -> None:
-    context.models.forget_engines()
     hardware.prepare_torch(threads=context.settings.threads)
     any_run = params.training(learning_rate=1.0, rank=1, epochs=1)  # the data are the same for all
     prepared = work.load_data(any_run, context, with_test=False)

@@ -10,6 +10,7 @@ from pipelines.training.data import data_files
 from pipelines.training.inputs import MANIFEST, run_inputs
 from pipelines.training.params import TrainParams, TrainReport
 from pipelines.training.plan import read_plan
+from pipelines.training.scale.engine import check_engine
 
 __all__ = ["TRAIN_ADAPTER", "TrainParams", "TrainReport", "train_adapter"]
 
@@ -20,6 +21,7 @@ _EXAMPLES_PER_SECOND = (2.0, 8.0)
 
 def plan_train(params: TrainParams, context: Context) -> Plan:
     """Say what training will take: as `train plan` measured it, else by experience."""
+    check_engine(params)
     files = data_files(params, context)
     with files["train"].open("rb") as file:
         examples = sum(1 for _ in file)
@@ -44,6 +46,7 @@ def plan_train(params: TrainParams, context: Context) -> Plan:
 def train_adapter(params: TrainParams, context: Context) -> TrainReport:
     """Fine-tune a base model on a dataset; goes on where it was stopped."""
     context.check_model(params.base)
+    check_engine(params)
     finished = finished_run(params, context)
     if finished is not None:
         context.notice(f"the adapter {params.adapter_name} is already trained")

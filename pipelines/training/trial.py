@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pipelines.errors import TrainingError
-from pipelines.models.packing import answer_losses
+from pipelines.models.packing import split_losses
 from pipelines.operation import Context
 from pipelines.training import checkpoint, fused, loop, quantize
 from pipelines.training.params import TrainParams
@@ -103,7 +103,8 @@ class Bench:
     def _validation_losses(self, student: Student) -> list[tuple[float, int]]:
         """Return nats and tokens of every validation example, in the order of the split."""
         student.model.eval()
-        losses = sorted(found for pack in self._prepared.validation for found in answer_losses(student.base, pack))
+        packs = self._prepared.validation
+        losses = sorted(found for pack in packs for found in split_losses(pack, *student.supervised_logits(pack)))
         return [(nats, tokens) for _index, nats, tokens in losses]
 
 

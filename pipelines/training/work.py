@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+import torch
 
 from pipelines.errors import MissingExtraError
 from pipelines.lazy import lazy_import
@@ -13,16 +16,32 @@ from pipelines.manifest import Manifest
 from pipelines.models import hardware, local
 from pipelines.operation import Context
 from pipelines.training.inputs import MANIFEST, run_inputs, run_key
-from pipelines.training.loop import Run
 from pipelines.training.params import TrainParams, TrainReport
 from pipelines.training.prepare import Prepared, prepare_data, prepare_run
 from pipelines.training.progress import Outcome, StepReport
+from pipelines.training.scale.engine import WORK, choose_engine
 from pipelines.training.tracking import boards
 
 if TYPE_CHECKING:
+    from pipelines.training.scale import job_run
     from pipelines.training.tracking import report as page
 else:
+    job_run = lazy_import("pipelines.training.scale.job_run", extra="scale")
     page = lazy_import("pipelines.training.tracking.report", extra="track")
+
+
+class Trained(Protocol):
+    """A run of either engine."""
+
+    @property
+    def resumed_from_step(self) -> int:
+        """Step that an earlier process had reached; 0 for a fresh run."""
+
+    def train(self, report: Callable[[StepReport], None]) -> Outcome:
+        """Train to the end, and keep the best weights; stops where `report` raises KeyboardInterrupt."""
+
+    def save_adapter(self) -> None:
+        """Write the adapter with its best weights; the checkpoints are then done with."""
 
 
 def run_training(
@@ -52,15 +71,14 @@ def run_training(
     inputs = run_inputs(params, context)
     prepared = load_data(params, context)
     _tell(prepared, context)
-    sized(max(len(pack.tokens) for pack in (*prepared.train, *prepared.validation)))
-    run = prepare_run(
-        params,
-        context,
-        prepared,
-        folder=folder,
-        key=run_key(inputs),
-        micro_tokens=micro_tokens,
-    )
+    engine = choose_engine(params, has_gpu=torch.cuda.is_available(), notice=context.notice)
+    run: Trained
+    if engine == "trl":
+        run, largest = job_run.prepare_scale_run(params, context, prepared, folder=folder, micro_tokens=micro_tokens)
+        sized(largest)
+    else:
+        sized(max(len(pack.tokens) for pack in (*prepared.train, *prepared.validation)))
+        run = prepare_run(params, context, prepared, folder=folder, key=run_key(inputs), micro_tokens=micro_tokens)
     if run.resumed_from_step:
         context.notice(f"training goes on from step {run.resumed_from_step}")
     outcome, measures = _train_watched(run, params, context, examples=prepared.examples, after_step=after_step)
@@ -79,6 +97,7 @@ def run_training(
         seconds=round(time.monotonic() - started, 1),
         objective=params.objective,
         method=params.method,
+        engine=engine,
         validation={name: round(value, 4) for name, value in measures.items()},
         warnings=[f"{each.count} {each.detail}" for each in prepared.findings],
     )
@@ -87,7 +106,7 @@ def run_training(
 
 
 def _train_watched(
-    run: Run,
+    run: Trained,
     params: TrainParams,
     context: Context,
     *,
@@ -115,6 +134,7 @@ def _train_watched(
 
         outcome = run.train(report)
         run.save_adapter()
+        shutil.rmtree(folder / WORK, ignore_errors=True)  # should the other engine have begun the same adapter
         try:
             shown = dataclasses.asdict(outcome) | {"examples": examples}
             trackers.finish(page.write_page(folder, params=values, outcome=shown))

@@ -6,7 +6,6 @@ a table nor bring HTML or links into a page that others open.
 
 from __future__ import annotations
 
-import importlib.resources
 import json
 import re
 from collections import Counter
@@ -14,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import jinja2
 import yaml
 from pydantic import BaseModel, JsonValue, ValidationError
 
@@ -22,6 +20,7 @@ from pipelines.dataset.files import CURATED, MANIFEST
 from pipelines.dataset.formats.rows import Format, FormatName, conversation_of
 from pipelines.dataset.formats.shapes import features_of
 from pipelines.errors import DataError
+from pipelines.pages.environment import card_template
 from pipelines.records import Example, ExampleKind, Split, content_id
 from pipelines.text import clean_text, fold_space
 from pipelines.workspace import replacing
@@ -144,19 +143,9 @@ class Card:
 
 def write_card(card: Card, folder: Path) -> None:
     """Write the card of an export into its folder."""
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # the result is Markdown; `cell` cleans what is not ours
-    )
-    environment.filters["cell"] = cell
-    source = importlib.resources.files("pipelines.dataset").joinpath("templates", "card.md.j2")
-    template = environment.from_string(source.read_text(encoding="utf-8"))
     facts = card.facts
     splits: list[Split] = [file.split for file in card.files if file.split is not None]
-    text = template.render(
+    text = card_template("pipelines.dataset", "card.md.j2", cell=cell).render(
         front=yaml.safe_dump(_front(card), allow_unicode=True, sort_keys=False, width=_LONGEST),
         card=card,
         facts=facts,

@@ -7,7 +7,7 @@ cannot run on for ever.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -16,11 +16,14 @@ from pipelines.records import Record
 MOST_ITEMS = 12
 MOST_JUDGED = 4
 
+TaskText = Annotated[str, Field(min_length=8, max_length=600, description="What somebody asks for, in their words.")]
+LabelName = Annotated[str, Field(min_length=1, max_length=80, description="One of the labels.")]
+
 
 class PassageTask(Record):
     """Something to do with a passage."""
 
-    task: str = Field(min_length=8, max_length=600, description="What somebody asks for, in their words.")
+    task: TaskText
     needs_text: bool = Field(description="Whether the passage is handed over with the task.")
 
 
@@ -33,7 +36,7 @@ class PassageTasks(Record):
 class TopicTask(Record):
     """Something to do that belongs to a topic, with what it is to be done to."""
 
-    task: str = Field(min_length=8, max_length=600, description="What somebody asks for, in their words.")
+    task: TaskText
     material: str = Field("", max_length=1500, description="The text that the task is about, in full; or empty.")
 
 
@@ -80,7 +83,7 @@ class NumberedLabel(Record):
     """The label of one of several texts."""
 
     number: int = Field(ge=1, le=MOST_ITEMS, description="Number of the text.")
-    label: str = Field(min_length=1, max_length=80, description="One of the labels.")
+    label: LabelName
 
 
 class NumberedLabels(Record):
@@ -93,7 +96,7 @@ class MarkedSpan(Record):
     """A piece of a text, and what it is."""
 
     text: str = Field(min_length=1, max_length=200, description="The piece, word for word.")
-    label: str = Field(min_length=1, max_length=80, description="One of the labels.")
+    label: LabelName
 
 
 class MarkedText(Record):

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import yaml
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from pipelines.models.catalog import CATALOG
+from pipelines.pages.environment import card_template
 from pipelines.training.exporting.formats import ExportFormat
 from pipelines.training.exporting.place import CARD, ExportedFormat
 
@@ -101,20 +100,11 @@ def write_card(folder: Path, facts: Facts, result: ExportedFormat, *, file: str,
         beside: The folder that it needs beside itself.
     """
     kind = ExportFormat(result.format)
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # the result is Markdown; `plain` cleans what is not ours
-    )
-    environment.filters["plain"] = plain
-    source = importlib.resources.files("pipelines.training").joinpath("templates", "model_card.md.j2")
     license_of_base = next((model.licence for model in CATALOG if model.name == facts.base), "")
     front: dict[str, object] = {"base_model": plain(facts.base), "tags": ["assistant", "lora", result.format]}
     if license_of_base:
         front["license"] = license_of_base.lower()
-    text = environment.from_string(source.read_text(encoding="utf-8")).render(
+    text = card_template("pipelines.training", "model_card.md.j2", plain=plain).render(
         front=yaml.safe_dump(front, allow_unicode=True, sort_keys=False),
         name=facts.name,
         format=result.format,

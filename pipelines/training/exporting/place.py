@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel
 
+from pipelines import workspace
 from pipelines.errors import DataError, TrainingError
 from pipelines.manifest import Manifest, file_hash
-from pipelines.workspace import locked
 
 MANIFEST = "manifest.json"
 CARD = "README.md"  # a person may work on it
-_STAGING = ".partial"
 
 
 class ExportedFormat(BaseModel):
@@ -90,22 +89,11 @@ def staged(output: Path) -> Iterator[Path]:
     """
     if output.exists() and not output.is_dir():
         raise DataError(f"{output} is a file", path=output, hint="Name a folder that does not exist yet.")
-    is_new = not output.exists()
-    place = output / _STAGING
     try:
-        with locked(place):
-            shutil.rmtree(place / "files", ignore_errors=True)  # of an export that was killed
-            (place / "files").mkdir()
-            try:
-                yield place / "files"
-            finally:
-                shutil.rmtree(place, ignore_errors=True)
+        with workspace.staged(output) as staging:
+            yield staging
     except OSError as error:
         raise unwritable(output, error) from error
-    finally:
-        if is_new:
-            with suppress(OSError):
-                output.rmdir()
 
 
 def unwritable(folder: Path, error: Exception) -> TrainingError:

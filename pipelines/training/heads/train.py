@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,9 +18,9 @@ from pipelines.manifest import Manifest, file_hash
 from pipelines.models.catalog import CATALOG, DEFAULT_EMBEDDER, find_model
 from pipelines.operation import Context, Operation, Plan, Positional
 from pipelines.records import Name
+from pipelines.training import job
 from pipelines.training.heads.figures import HeadFigures
 from pipelines.training.heads.labelled import FILE_SUFFIX, HeadKind, LabelledData, Trained, data_files, load_labelled
-from pipelines.workspace import locked
 
 if TYPE_CHECKING:
     from pipelines.models import hardware
@@ -33,6 +35,7 @@ else:
 
 MANIFEST = "manifest.json"
 ENCODER = "encoder"
+_CHILD = "pipelines.training.heads.child"
 _MUCH_UNKNOWN = 0.05  # share of tokens
 _LEARNING_RATES: dict[Trained, float] = {"lora": 2e-3, "full": 3e-4}
 # Short texts that two cores get through in a second, by the embedded encoder.
@@ -70,6 +73,12 @@ class HeadParams(BaseModel):
         return DEFAULT_EMBEDDER if self.base == ENCODER else self.base
 
 
+class HeadTask(job.Task):
+    """The training of a head as a task for a child."""
+
+    params: HeadParams
+
+
 class HeadReport(HeadFigures):
     """What training came to, on texts that it never saw."""
 
@@ -96,7 +105,7 @@ class HeadReport(HeadFigures):
 
 def plan_head(params: HeadParams, context: Context) -> Plan:
     """Say what training will take."""
-    source = _source(params, context)
+    source = find_source(params.dataset, context)
     texts = 0
     for path in data_files(source)[:1]:
         with path.open("rb") as file:
@@ -113,24 +122,28 @@ def plan_head(params: HeadParams, context: Context) -> Plan:
 
 def train_head(params: HeadParams, context: Context) -> HeadReport:
     """Fine-tune a small model to label texts or pieces of them; goes on where it was stopped."""
-    source = _source(params, context)
+    load_labelled(find_source(params.dataset, context), kind=params.kind)  # an error here or below needs no child
+    find_base(params.base_name, context)
     folder = context.workspace.adapter(params.adapter_name)
-    data = load_labelled(source, kind=params.kind)
-    inputs = {
-        "head": params.model_dump(mode="json"),
-        "files": {path.name: file_hash(path) for path in data_files(source)},
-        "seed": context.seed,
-    }
+    finished = _manifest(params, context).finished(HeadReport)
+    if finished is not None and (folder / model.WEIGHTS_FILE).is_file():
+        context.notice(f"the head {params.adapter_name} is already trained")
+        return finished
+    _check_free(folder)
+    context.models.forget_engines()
+    task = HeadTask(workspace=str(context.workspace.root), seed=context.seed, parent=os.getpid(), params=params)
+    return HeadReport.model_validate(job.run_watched(task, context, folder=folder, module=_CHILD))
+
+
+def fit_head(params: HeadParams, context: Context) -> HeadReport:
+    """Train a head in the process that calls; the way there is `train_head`."""
+    folder = context.workspace.adapter(params.adapter_name)
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = _manifest(params, context)
+    data = load_labelled(find_source(params.dataset, context), kind=params.kind)
     base_folder = find_base(params.base_name, context)
-    with locked(folder):
-        manifest = Manifest(path=folder / MANIFEST, inputs=inputs)
-        finished = manifest.finished(HeadReport)
-        if finished is not None and (folder / model.WEIGHTS_FILE).is_file():
-            context.notice(f"the head {params.adapter_name} is already trained")
-            return finished
-        _check_free(folder)
-        report = _train(params, context, data, base_folder, folder, key=_key(inputs))
-        manifest.finish(report)
+    report = _train(params, context, data, base_folder, folder, key=_key(manifest.inputs))
+    manifest.finish(report)
     return report
 
 
@@ -156,8 +169,16 @@ def find_source(dataset: str, context: Context) -> Path:
     return context.workspace.dataset(dataset)
 
 
-def _source(params: HeadParams, context: Context) -> Path:
-    return find_source(params.dataset, context)
+def _manifest(params: HeadParams, context: Context) -> Manifest:
+    """Return the record of a run, which tells whether it has been made already."""
+    return Manifest(
+        path=context.workspace.adapter(params.adapter_name) / MANIFEST,
+        inputs={
+            "head": params.model_dump(mode="json"),
+            "files": {path.name: file_hash(path) for path in data_files(find_source(params.dataset, context))},
+            "seed": context.seed,
+        },
+    )
 
 
 def _check_free(folder: Path) -> None:
@@ -172,7 +193,6 @@ def _train(
     params: HeadParams, context: Context, data: LabelledData, base_folder: Path, folder: Path, *, key: str
 ) -> HeadReport:
     started = time.monotonic()
-    context.models.forget_engines()
     hardware.prepare_torch(threads=context.settings.threads)
     config = model.HeadConfig(
         kind=params.kind,
@@ -262,5 +282,5 @@ def _show(step: fitting.FitStep, context: Context) -> None:
     context.progress("training", step.step, step.steps, **detail)
 
 
-def _key(inputs: dict[str, object]) -> str:
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+def _key(inputs: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(dict(inputs), sort_keys=True).encode()).hexdigest()

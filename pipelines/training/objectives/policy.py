@@ -1,6 +1,6 @@
 """GRPO: the student samples answers and learns from those that a rule rewards more than the others.
 
-Each prompt's answers are one pack, so what they share is computed once. One update is made
+A prompt's answers stand in one pack, so what they share is computed once. One update is made
 from each set of answers, so that the clipped ratio of the paper is 1 and its gradient is that
 of the log-probability.
 

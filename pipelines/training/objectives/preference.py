@@ -1,6 +1,6 @@
 """Preference training on pairs of a better and a worse answer to the same prompt.
 
-A pair is one pack: the prompt is computed once for both answers.
+A pair stands in one pack: the prompt is computed once for both answers.
 
 Source:
     DPO: Rafailov et al. 2023, equation 7, arXiv:2305.18290.
@@ -96,7 +96,8 @@ class OddsRatioPreference(Objective):
 class ProspectPreference(_Referenced):
     """KTO: good answers above and bad ones below where the student stands on the whole.
 
-    Where it stands is told from answers to other prompts of the same step.
+    Where it stands is told from answers to other prompts: those of the same step, or of the
+    next pair where a step has only one.
     """
 
     def __init__(self, examples: Sequence[Rendered]) -> None:
@@ -108,9 +109,10 @@ class ProspectPreference(_Referenced):
         """Measure how far the student is from the reference on answers that do not belong."""
         del step
         indices = [branch.index for pack in packs for branch in pack.branches if branch.index % 2 == 0]
+        others = indices[1:] + indices[:1] if len(indices) > 1 else [(indices[0] + 2) % len(self._examples)]
         swapped = [
             [Rendered(prompt=self._examples[one].prompt, answer=self._examples[other].answer)]
-            for one, other in zip(indices, indices[1:] + indices[:1], strict=True)
+            for one, other in zip(indices, others, strict=True)
         ]
         mismatched = pack_groups(swapped, max_tokens=max(len(pack.tokens) for pack in packs))
         with torch.no_grad():

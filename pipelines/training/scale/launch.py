@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.errors import AssistantError, SettingsError
 from pipelines.lazy import lazy_import
+from pipelines.training.progress import StepReport
 from pipelines.training.scale.contract import RunConfig, RunResult, load_config
 
 if TYPE_CHECKING:
@@ -28,15 +29,19 @@ else:
 CONFIGS = Path(__file__).parent / "configs"
 
 
-def run(config: RunConfig) -> RunResult:
+def run(config: RunConfig, *, watch: Callable[[StepReport], None] = lambda step: None) -> RunResult:
     """Train as this process's part of the run.
+
+    Args:
+        config: The run.
+        watch: Called by the first process after every step; may raise KeyboardInterrupt.
 
     Raises:
         SettingsError: Several GPUs are visible to a single process.
     """
     gpus = 0 if config.device == "cpu" else torch.cuda.device_count()
     check_processes(gpus=gpus, environment=os.environ)
-    return trl_engine.train(config)
+    return trl_engine.train(config, watch=watch)
 
 
 def work(told: dict[str, str]) -> None:

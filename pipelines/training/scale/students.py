@@ -94,7 +94,12 @@ def save_student(model: torch.nn.Module, state: dict[str, torch.Tensor], folder:
     if isinstance(model, peft.PeftModel):
         state = {name: value.float() for name, value in state.items() if "lora_" in name}
     else:
-        state = {name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items()}
+        tied = getattr(model, "all_tied_weights_keys", {})  # copies of what is there under another name
+        state = {
+            name: value.to(dtype) if value.is_floating_point() else value
+            for name, value in state.items()
+            if name not in tied
+        }
     model.save_pretrained(str(folder), state_dict=state)  # type: ignore[operator]
     (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card
 

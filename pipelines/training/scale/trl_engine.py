@@ -6,12 +6,10 @@ alone, under `accelerate launch`, and as a Ray Train job, without a difference i
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import resource
 import shutil
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +20,6 @@ from transformers import (
     EarlyStoppingCallback,
     PreTrainedTokenizerBase,
     PrinterCallback,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
     TrainingArguments,
 )
 from trl import DPOConfig, SFTConfig
@@ -33,12 +28,13 @@ from pipelines.errors import DataError, SettingsError, TrainingError
 from pipelines.models.hardware import prepare_torch
 from pipelines.models.local import load_tokenizer
 from pipelines.training import rates
+from pipelines.training.progress import StepReport, peak_memory_mb
 from pipelines.training.scale import schedule
 from pipelines.training.scale.contract import RESULT, PreferenceRow, RunConfig, RunResult, SupervisedRow, read_rows
+from pipelines.training.scale.steps import StepLog
 from pipelines.training.scale.students import Machine, adapter_config, keep_masters, load_student, save_student
 from pipelines.training.scale.trainers import VALIDATION_LOSS, Preference, Supervised
 
-METRICS = "metrics.jsonl"
 _CHECKPOINTS = "checkpoints-"
 _IGNORED = -100  # a label that does not count
 
@@ -46,13 +42,19 @@ Row = SupervisedRow | PreferenceRow
 Trained = Supervised | Preference
 
 
-def train(config: RunConfig) -> RunResult:
+def train(config: RunConfig, *, watch: Callable[[StepReport], None] = lambda step: None) -> RunResult:
     """Train to the end or until validation no longer improves, and save the best weights.
 
     A run that was stopped goes on from its last whole checkpoint. Of several processes each
     has to call this; the first one writes.
 
+    Args:
+        config: The run.
+        watch: Called by the first process after every step; a single process stops, with a
+            checkpoint, where it raises KeyboardInterrupt.
+
     Raises:
+        KeyboardInterrupt: It was stopped so.
         DataError: A data file is not usable.
         SettingsError: The model is not usable, or the batch cannot be shared between the processes.
         TrainingError: The loss is no longer a number, or a file cannot be written.
@@ -63,22 +65,29 @@ def train(config: RunConfig) -> RunResult:
         prepare_torch(threads=max(1, (config.threads or len(os.sched_getaffinity(0))) // world))
     rows, left_out = _rows(config, config.train)
     validation, _ = _rows(config, config.validation)
-    checkpoints = config.output / f"{_CHECKPOINTS}{config.key()}"
-    trainer = _trainer(config, machine, rows=rows, validation=validation, folder=checkpoints)
+    folder = checkpoints(config)
+    trainer = _trainer(config, machine, rows=rows, validation=validation, folder=folder)
     if not trainer.is_deepspeed_enabled:  # it keeps masters of its own
         keep_masters(trainer.model)
-    log = _Log(config.output, is_first=trainer.is_world_process_zero())
+    log = StepLog(config, is_first=trainer.is_world_process_zero(), memory_mb=lambda: _peak_mb(machine), watch=watch)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(log)
-    checkpoint = last_checkpoint(checkpoints)
+    checkpoint = last_checkpoint(folder)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if log.is_stopped:
+        raise KeyboardInterrupt
     _save(trainer, config, machine)
     result = _result(trainer, log, machine, examples=len(rows), left_out=left_out)
     if trainer.is_world_process_zero():
         (config.output / RESULT).write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     return result
+
+
+def checkpoints(config: RunConfig) -> Path:
+    """Return the folder of a run's checkpoints."""
+    return config.output / f"{_CHECKPOINTS}{config.key()}"
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -130,6 +139,7 @@ def training_arguments(config: RunConfig, machine: Machine, *, examples: int, fo
         dataloader_pin_memory=not machine.is_cpu,
         disable_tqdm=True,
         report_to="none",
+        restore_callback_states_from_checkpoint=True,  # how long validation has not improved
         seed=config.seed,
         **_objective_arguments(config),
     )
@@ -228,7 +238,7 @@ def _save(trainer: Trained, config: RunConfig, machine: Machine) -> None:
         ) from error
 
 
-def _result(trainer: Trained, log: _Log, machine: Machine, *, examples: int, left_out: int) -> RunResult:
+def _result(trainer: Trained, log: StepLog, machine: Machine, *, examples: int, left_out: int) -> RunResult:
     return RunResult(
         steps=trainer.state.global_step,
         examples=examples,
@@ -247,57 +257,5 @@ def _result(trainer: Trained, log: _Log, machine: Machine, *, examples: int, lef
 
 def _peak_mb(machine: Machine) -> int:
     if machine.is_cpu:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        return peak_memory_mb()
     return torch.cuda.max_memory_allocated() >> 20
-
-
-class _Log(TrainerCallback):  # type: ignore[misc]
-    """Writes metrics.jsonl as the other engine does, and stops a run whose loss is no number."""
-
-    def __init__(self, folder: Path, *, is_first: bool) -> None:
-        self._path = folder / METRICS
-        self._is_first = is_first
-        self._entry: dict[str, float] = {}
-        self.first_step = 0
-        self.tokens = 0.0
-        self.seconds = 0.0
-        self.validation_loss = math.nan
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
-        """Forget what an earlier process logged after its last checkpoint."""
-        self._started = time.monotonic()
-        self.first_step = state.global_step
-        if self._is_first:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else []
-            kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
-            self._path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float],
-        **_: object,
-    ) -> None:
-        """Note a step's loss, or the validation loss that belongs to it."""
-        self.seconds = time.monotonic() - self._started
-        if "loss" in logs:
-            self.tokens = logs["num_tokens"]
-            self._write({"step": state.global_step, "loss": logs["loss"], "seconds": round(self.seconds, 1)})
-            if not math.isfinite(logs["loss"]):
-                raise TrainingError(
-                    f"the loss became {logs['loss']} at step {state.global_step}",
-                    hint="Train again with a smaller learning_rate.",
-                )
-        elif VALIDATION_LOSS in logs:
-            self.validation_loss = logs[VALIDATION_LOSS]
-            self._write({"step": state.global_step, "validation_loss": self.validation_loss})
-
-    def _write(self, entry: dict[str, float]) -> None:
-        if self._is_first:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
