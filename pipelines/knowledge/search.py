@@ -70,18 +70,20 @@ def search_documents(params: SearchDocumentsParams, context: Context) -> SearchD
         if among == []:
             context.notice("the collection holds no such documents; see them with: assistant docs list")
         started = time.monotonic()
-        found = search_fused(retriever, queries, top_k=params.top_k, among=among)
+        first = retriever.find(params.query, top_k=params.top_k, among=among)
+        found = first.passages
+        if len(queries) > 1:
+            found = search_fused(retriever, queries, top_k=params.top_k, among=among)
         tokenize = context.models.open_embedder().tokenize
         selected = select_passages(
             found,
             budget=text_budget(params.max_tokens, tokenize) if params.max_tokens else None,
             find_document=ledger.document if params.merge else None,
         )
-        answerable = round(max(retriever.answerable(query) for query in queries), 3)
         seconds = time.monotonic() - started
     return SearchDocumentsReport(
         passages=[_shown(passage, params.query) for passage in selected.passages],
-        answerable=answerable,
+        answerable=round(first.answerable, 3),
         queries=queries,
         left_out=selected.left_out,
         seconds=round(seconds, 4),
