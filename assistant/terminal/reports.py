@@ -16,11 +16,13 @@ from pipelines.chatbot.ask import AskReport
 from pipelines.evaluation.report import ARM_TITLES
 from pipelines.knowledge.measuring.report import ARM_TITLES as RETRIEVAL_TITLES
 from pipelines.knowledge.measuring.report import EvaluateDocumentsReport, Figures
+from pipelines.knowledge.search import FoundPassage, SearchDocumentsReport
 from pipelines.records import Quote
 from pipelines.text import clean_text, fold_space
 
 View = Callable[[BaseModel, Say], Iterable[RenderableType]]
 _WORST = 5  # documents
+_LIKELY = 0.5
 
 
 def render(report: BaseModel, say: Say) -> Iterable[RenderableType]:
@@ -164,13 +166,44 @@ def _document(report: BaseModel, say: Say) -> Iterable[RenderableType]:
 
 
 def _passages(report: BaseModel, say: Say) -> Iterable[RenderableType]:
-    del say
-    for number, passage in enumerate(report.model_dump()["passages"], start=1):
-        yield Text(
-            f"{number}. {passage['document']}:{passage['start']}-{passage['end']}  {passage['score']:.2f}",
-            style="cyan",
-        )
-        yield Padding(Text(clean_text(passage["text"])), (0, 0, 1, 3))
+    assert isinstance(report, SearchDocumentsReport)
+    told = say("The documents answer this with a probability of {share}.", share=f"{report.answerable:.0%}")
+    yield Text(told, style="green" if report.answerable >= _LIKELY else "yellow")
+    if not report.passages:
+        yield Text(say("Nothing was found."), style="yellow")
+    for query in report.queries[1:]:
+        yield Text(f"{say('Also searched')}: {clean_text(query)}", style="dim")
+    for number, passage in enumerate(report.passages, start=1):
+        yield _title(number, passage, say)
+        yield Padding(_marked(passage), (0, 0, 1, 3))
+    left_out = report.left_out
+    if left_out.duplicates:
+        yield Text(say("{n} more say the same and are not shown.", n=left_out.duplicates), style="dim")
+    if left_out.over_budget:
+        documents = ", ".join(map(clean_text, left_out.documents))
+        told = say("{n} more did not fit: {documents}", n=left_out.over_budget, documents=documents)
+        yield Text(told, style="yellow")
+
+
+def _marked(passage: FoundPassage) -> Text:
+    """Return a passage's text with the query's words marked."""
+    text, position = Text(), 0
+    for start, end in passage.marks:
+        text.append(clean_text(passage.text[position:start]))
+        text.append(clean_text(passage.text[start:end]), style="bold yellow")
+        position = end
+    return text.append(clean_text(passage.text[position:]))
+
+
+def _title(number: int, passage: FoundPassage, say: Say) -> Text:
+    """Return the line above a passage: its place, the section, and the score."""
+    title = Text(f"{number}. {clean_text(passage.document)}:{passage.start}-{passage.end}", style="cyan")
+    if passage.page is not None:
+        title.append(f", {say('page {page}', page=passage.page)}")
+    title.append(f"  {passage.score:.3f}", style="bold")
+    if passage.heading:
+        title.append(f"  {fold_space(clean_text(passage.heading))}", style="dim")
+    return title
 
 
 def _forecast(report: BaseModel, say: Say) -> Iterable[RenderableType]:

@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import DataError
+from pipelines.knowledge.filters import Filter, allowed_chunks
 from pipelines.records import Chunk, Document
 from pipelines.text import search_terms
 from pipelines.workspace import replacing
 
-_SCHEMA = """
+# How the keyword index splits and stems English; Chinese comes to it in pairs of characters.
+TOKENIZER = "porter unicode61 remove_diacritics 2"
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS documents (
     id TEXT PRIMARY KEY, root TEXT NOT NULL, sha256 TEXT NOT NULL, chunker TEXT NOT NULL, record TEXT NOT NULL
 );
@@ -35,7 +38,7 @@ CREATE TABLE IF NOT EXISTS files (
 CREATE INDEX IF NOT EXISTS files_of_document ON files (document);
 CREATE TABLE IF NOT EXISTS renames (former TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE VIRTUAL TABLE IF NOT EXISTS keywords USING fts5 (terms, tokenize = 'porter unicode61 remove_diacritics 2');
+CREATE VIRTUAL TABLE IF NOT EXISTS keywords USING fts5 (terms, tokenize = '{TOKENIZER}');
 """
 # Words that say nothing about what a question is about.
 _STOP_WORDS = frozenset(
@@ -242,6 +245,10 @@ class KnowledgeLedger:
                 found[chunk_id] = Chunk.model_validate_json(row[0])
         return found
 
+    def allowed(self, where: Filter) -> list[str]:
+        """Return the ids of all chunks of the documents that pass."""
+        return allowed_chunks(self._connection, where)
+
     def count(self) -> tuple[int, int]:
         """Return how many documents and chunks there are."""
         documents = self._connection.execute("SELECT count(*) FROM documents").fetchone()[0]
@@ -280,10 +287,9 @@ class KnowledgeLedger:
 
     def search(self, query: str, *, limit: int) -> list[tuple[str, float]]:
         """Return chunk ids and BM25 scores of the best matches, best first; higher is better."""
-        terms = [term for term in dict.fromkeys(search_terms(query)) if term not in _STOP_WORDS]
-        if not terms:
+        wanted = match_any(query)
+        if not wanted:
             return []
-        wanted = " OR ".join(map(_phrase, terms))
         rows = self._connection.execute(
             "SELECT chunks.id, -bm25(keywords) AS score FROM keywords JOIN chunks ON chunks.row = keywords.rowid "
             "WHERE keywords MATCH ? ORDER BY score DESC LIMIT ?",
@@ -333,6 +339,11 @@ class KnowledgeLedger:
     def _writing(self) -> sqlite3.Connection:
         # As a context manager, a connection commits, or rolls back if something was raised.
         return self._connection
+
+
+def match_any(query: str) -> str:
+    """Return what asks the keyword index for any term of a query that says something; empty if none does."""
+    return " OR ".join(_phrase(term) for term in dict.fromkeys(search_terms(query)) if term not in _STOP_WORDS)
 
 
 def _phrase(term: str) -> str:
