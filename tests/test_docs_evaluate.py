@@ -228,6 +228,7 @@ def test_evaluation_of_a_collection(town: Context, evaluated: EvaluateDocumentsR
     """Questions whose words stand in one passage find it; others are told apart; all stands in the report."""
     assert (evaluated.n, evaluated.n_unanswerable, evaluated.outside, evaluated.left_out) == (4, 2, 0, 0)
     assert evaluated.whole.recall_at_5 == 1.0
+    assert not evaluated.is_tuned
     assert [each.arm for each in evaluated.arms] == ["all", "rrf", "keyword", "dense"]
     assert {each.name: each.n for each in evaluated.languages} == {"en": 3, "zh": 1}
     assert {each.name for each in evaluated.documents} == {"harbour.md", "museum.md", "图书馆.md"}
@@ -289,14 +290,17 @@ def test_missed_questions_are_shown(evaluated: EvaluateDocumentsReport) -> None:
         question=HOSTILE, language="en", document="a.md", rank=None, ranks={}, found="b.md", passage=HOSTILE,
         answerable=0.5, ms=1.0,
     )  # fmt: skip
-    report = evaluated.model_copy(update={"missed": [line], "missed_count": 30, "answerability": None, "outside": 2})
+    report = evaluated.model_copy(
+        update={"missed": [line], "missed_count": 30, "answerability": None, "outside": 2, "is_tuned": True}
+    )
     html = render_page(report, [asked((1,))])
     page = PageParser(html)
     assert page.tags.isdisjoint({"script", "img"})
     assert HOSTILE in page.text
     assert "30 of 4 questions" in page.text
     assert "nothing is known about refusals" in page.text
-    assert any("2 questions have a place in no passage" in each.text for each in find(report))
+    for said in ("2 questions have a place in no passage", "was fitted to this collection"):
+        assert any(said in each.text for each in find(report))
 
 
 def test_terminal_shows_figures(evaluated: EvaluateDocumentsReport) -> None:

@@ -19,12 +19,14 @@ from pipelines.records import Name, write_records
 from pipelines.workspace import write_json
 
 if TYPE_CHECKING:
+    from pipelines.knowledge import tuning
     from pipelines.knowledge.measuring import asking, page, sources, summary
 else:
     asking = lazy_import("pipelines.knowledge.measuring.asking", extra="docs")
     page = lazy_import("pipelines.knowledge.measuring.page", extra="docs")
     sources = lazy_import("pipelines.knowledge.measuring.sources", extra="docs")
     summary = lazy_import("pipelines.knowledge.measuring.summary", extra="docs")
+    tuning = lazy_import("pipelines.knowledge.tuning", extra="docs")
 
 _FOLDER, _REPORT, _QUESTIONS = "evaluation", "report.json", "questions.jsonl"
 _MISSED, _DOCUMENTS = 20, 20  # told of in the report
@@ -105,6 +107,7 @@ def _report(
         n_unanswerable=len(asked) - whole.n,
         left_out=0,
         outside=0,
+        is_tuned=(folder.parent / tuning.TUNING).is_file(),
         top_k=params.top_k,
         arms=arms,
         differences=compared,

@@ -52,6 +52,9 @@ def _of_questions(report: EvaluateDocumentsReport) -> Iterator[Finding]:
         yield Finding(
             "look", f"{report.left_out} questions were left out: their documents are not here, or have changed."
         )
+    if report.is_tuned:
+        text = "The search was fitted to this collection: if it was with these questions, the figures are too good."
+        yield Finding("look", text)
 
 
 def _of_languages(report: EvaluateDocumentsReport) -> Iterator[Finding]:

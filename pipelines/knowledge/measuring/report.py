@@ -104,6 +104,7 @@ class EvaluateDocumentsReport(BaseModel):
     n_unanswerable: int
     left_out: int
     outside: int
+    is_tuned: bool  # weights and threshold were fitted to this collection
     top_k: int
     arms: list[ArmFigures]
     differences: list[Difference]
