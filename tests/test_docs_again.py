@@ -348,7 +348,7 @@ def check(context: Context, folder: Path) -> None:
     assert [chunk.id for chunk in read_records(context.workspace.chunks("default"), Chunk)] == [
         chunk.id for chunk in chunks
     ]
-    params = SearchDocumentsParams(query="rent thing-7", top_k=1)
+    params = SearchDocumentsParams(query="7 We rent thing-7.", top_k=1)
     assert "thing-7" in SEARCH_DOCUMENTS.start(params, context).passages[0].text
 
 

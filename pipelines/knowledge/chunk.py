@@ -109,13 +109,14 @@ class _Cutter:
         used = 0
         for sentence in sentence_spans(self._text[start:end]):
             for piece in self._split_long(start + sentence[0], start + sentence[1]):
-                tokens = self._count(piece)
-                if current and piece[1] - current[0] <= self._size_chars and used + tokens <= self._room:
-                    current, used = (current[0], piece[1]), used + tokens
-                    continue
+                if current and piece[1] - current[0] <= self._size_chars:
+                    longer = used + self._count((current[1], piece[1]))  # with what stands between, like a list's mark
+                    if longer <= self._room:
+                        current, used = (current[0], piece[1]), longer
+                        continue
                 if current:
                     yield current
-                current, used = piece, tokens
+                current, used = piece, self._count(piece)
         if current:
             yield current
 
