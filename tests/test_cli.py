@@ -446,12 +446,12 @@ def test_dry_run(arguments: list[str], steps: list[str], here: Path, capsys: Cap
 
 
 def test_a_training_is_planned_of_its_data(here: Path, capsys: Capture) -> None:
-    """The plan says what is trained and how; without agreement nothing is; without data there is no plan."""
+    """The plan says on what of the data and how; without agreement nothing is; without data there is no plan."""
     row = {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Bees."}]}
     (here / "bees.jsonl").write_text(f"{json.dumps(row)}\n" * 3, encoding="utf-8")
     assert run(["train", "start", "bees.jsonl", "--dry-run"]) == 0
     shown = " ".join(printed(capsys))
-    for step in ("on 3 examples", "qlora", "learning rate 0.0007", "Time"):
+    for step in ("on 2 examples", "qlora", "learning rate 0.0007", "Time"):
         assert step in shown
     assert run(["train", "start", "bees.jsonl", "--json"]) == 6
     assert json.loads(capsys.readouterr().out)["error"]["type"] == "ApprovalRequired"

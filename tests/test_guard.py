@@ -17,6 +17,8 @@ from pipelines.training.data import TrainingData, TrainingRecord, read_data
 from pipelines.training.guard import GuardFinding, check_data, masked_pieces
 from pipelines.training.params import TrainParams
 from pipelines.training.prepare import Prepared, prepare_data
+from pipelines.training.train import TRAIN_ADAPTER, plan_train
+from tests.conftest import Recorder
 from tests.tiny_model import make_tiny_model
 
 NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -107,6 +109,38 @@ def test_what_cannot_be_learnt_is_refused(
     """Nothing, one record, nothing to learn, nothing short enough, nothing in the right form."""
     with pytest.raises(DataError, match=message):
         prepared(write(tmp_path / "a.jsonl", rows), base, context, max_length=500)
+
+
+@pytest.mark.parametrize(("rows", "message"), [([], "0 records"), (ROWS[:1], "1 record,"), ([{"text": "x"}], "line 1")])
+def test_nobody_is_asked_about_what_cannot_be_learnt(
+    rows: list[dict[str, object]], message: str, context: Context, recorder: Recorder, tmp_path: Path
+) -> None:
+    """It is refused before the approval, and leaves no folder."""
+    params = TrainParams(dataset=str(write(tmp_path / "a.jsonl", rows)))
+    with pytest.raises(DataError, match=message):
+        TRAIN_ADAPTER.start(params, context)
+    assert not recorder.plans
+    assert not context.workspace.adapter("a").exists()
+
+
+def test_one_is_one(context: Context, tmp_path: Path) -> None:
+    """A plan counts what is learnt, and says it in the singular where there is one."""
+    plan = plan_train(TrainParams(dataset=str(write(tmp_path / "a.jsonl", ROWS[:2])), epochs=1), context)
+    assert "1 example of" in plan.title
+    assert "at most 1 epoch," in plan.steps[1]
+
+
+def test_the_right_form_is_shown(base: Path, context: Context, tmp_path: Path) -> None:
+    """Of records with other fields, of a pair whose fields hold something else, and where there is no pair."""
+    form = '{"messages": [{"role": "user", "content": ...}, {"role": "assistant", "content": ...}]}'
+    for rows in ([{"instruction": "a?", "output": "b"}], [{"prompt": 1, "chosen": [{}], "rejected": "c"}]):
+        with pytest.raises(DataError, match="line 1") as caught:
+            read_data(TrainParams(dataset=str(write(tmp_path / "a.jsonl", rows))), context)
+        assert form in caught.value.hint
+        assert "assistant data import" in caught.value.hint
+    with pytest.raises(DataError, match="no worse answer") as caught:
+        prepared(write(tmp_path / "b.jsonl", ROWS), base, context, objective="dpo")
+    assert all(f'"{name}"' in caught.value.hint for name in ("messages", "rejected", "prompt", "chosen"))
 
 
 def test_a_question_of_the_test_split_is_a_leak(base: Path, context: Context) -> None:
@@ -299,7 +333,7 @@ def test_every_answer_keeps_its_number(base: Path, context: Context, tmp_path: P
 def test_a_learnt_prompt_precedes_one_answer_only(base: Path, context: Context, tmp_path: Path) -> None:
     """A method whose adapter stands before the tokens gets each example by itself."""
     file = write(tmp_path / "a.jsonl", ROWS)
-    [method, *_others] = [name for name, kind in METHODS.items() if not kind.can_serve]
+    [method, *_others] = [name for name, kind in METHODS.items() if kind.is_prompt]
     assert {len(pack.branches) for pack in prepared(file, base, context, method=method).train} == {1}
     assert max(len(pack.branches) for pack in prepared(file, base, context).train) > 1
 

@@ -18,8 +18,9 @@ from pipelines.errors import DataError, SettingsError, TrainingError
 from pipelines.models.catalog import DEFAULT_BASE_MODEL, DEFAULT_EMBEDDER
 from pipelines.operation import Context, Notice, Progress, open_context
 from pipelines.records import Span
-from pipelines.training.adapters import ListAdaptersParams, list_adapters
+from pipelines.training.adapters import ListAdaptersParams, ShowAdapterParams, list_adapters, show_adapter
 from pipelines.training.checkpoint import find_checkpoints
+from pipelines.training.exporting.export import ExportParams, export_adapter
 from pipelines.training.heads.baselines import predict_dictionary, predict_tfidf
 from pipelines.training.heads.encoding import Item, TextEncoder, read_tags, tag_words, with_targets
 from pipelines.training.heads.fitting import FitPlan, FitStep, Fitting, Validation
@@ -30,6 +31,9 @@ from pipelines.training.heads.predict import PredictParams, predict_labels
 from pipelines.training.heads.scores import difference_interval, entity_counts, f1_score, label_counts
 from pipelines.training.heads.train import HeadParams, HeadReport, HeadTask, find_base, fit_head, plan_head, train_head
 from pipelines.training.job import free_memory_mb, run_watched, running_job
+from pipelines.training.launch import launch_training
+from pipelines.training.params import TrainParams
+from pipelines.training.train import plan_train, train_adapter
 from pipelines.workspace import Workspace
 from tests.conftest import Recorder, make_context
 
@@ -320,6 +324,26 @@ def test_a_head_learns_to_sort(sorter: HeadReport, shared: tuple[Context, Record
     assert train_head(LEARNT_BY_HEART, context) == sorter
 
 
+def test_a_head_is_not_taken_for_an_adapter(
+    sorter: HeadReport, shared: tuple[Context, Recorder], tmp_path: Path
+) -> None:
+    """It is listed and shown as what it is, not exported, and not trained over."""
+    context, _recorder = shared
+    [line] = [each for each in list_adapters(ListAdaptersParams(), context).adapters if each.adapter == "wishes"]
+    assert (line.is_head, line.method, line.objective) == (True, "full", "classification")
+    assert show_adapter(ShowAdapterParams(adapter="wishes"), context).params["trained"] == "full"
+    with pytest.raises(DataError, match="is a head") as caught:
+        export_adapter(ExportParams(adapter="wishes"), context)
+    assert "train predict wishes" in caught.value.hint
+    talk = {"messages": [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]}
+    params = TrainParams(dataset=str(write_lines(tmp_path / "wishes.jsonl", [talk, talk])))
+    for refuse in (plan_train, train_adapter, launch_training):
+        with pytest.raises(SettingsError, match="name of a head") as refused:
+            refuse(params, context)
+        assert "--adapter" in refused.value.hint
+    assert plan_train(params.model_copy(update={"adapter": "talk"}), context).replaces == ()
+
+
 def test_the_saved_head_predicts_what_was_reported(sorter: HeadReport, shared: tuple[Context, Recorder]) -> None:
     """Loaded again, the head is as right on the test split as the report says; other fields are kept."""
     context, _recorder = shared
@@ -535,18 +559,20 @@ def test_what_cannot_start_says_why(context: Context) -> None:
     taken = context.workspace.adapter("bot")
     taken.mkdir(parents=True)
     (taken / "adapter_config.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(SettingsError, match="adapter of a chat model"):
-        train_head(HeadParams(dataset=str(path), adapter="bot"), context)
+    for refuse in (plan_head, train_head):
+        with pytest.raises(SettingsError, match="adapter of a chat model") as caught:
+            refuse(HeadParams(dataset=str(path), adapter="bot"), context)
+        assert "--adapter" in caught.value.hint
     confined = open_context(context.workspace.root, confine=True)
     with pytest.raises(SettingsError, match="outside the workspace"):
         train_head(HeadParams(dataset="/etc/hosts.jsonl"), confined)
 
 
 def test_the_plan_counts_texts(context: Context) -> None:
-    """The plan says of how many texts, for how long, and what it would replace."""
+    """The plan says on how many texts, of those that are not set aside, for how long, and what it would replace."""
     path = write_lines(context.workspace.root / "wishes.jsonl", sorted_texts())
     plan = plan_head(HeadParams(dataset=str(path), epochs=10), context)
-    assert "54 texts" in plan.title
+    assert f"on {len(load_labelled(path, kind='classification').train)} texts" in plan.title
     assert plan.minutes is not None
     assert 0 < plan.minutes[0] < plan.minutes[1]
     assert plan.replaces == ()

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from pipelines.models.adapter import merge_adapter
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
 from pipelines.models.local import load_model
 from pipelines.operation import Context, Notice, open_context
+from pipelines.training import job
 from pipelines.training.checkpoint import find_checkpoints
 from pipelines.training.job import Followed, free_memory_mb, running_job, supervise
 from pipelines.training.launch import JobParams, StopParams, launch_training, stop_training, watch_training
@@ -208,10 +210,63 @@ def test_what_the_child_meets_is_said(base: Path, context: Context, tmp_path: Pa
     """An error in the child has the class, the words and the hint that it had there."""
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"messages": []}\n', encoding="utf-8")
-    with pytest.raises(DataError, match="line 1"):
+    with pytest.raises(DataError, match="line 1") as caught:
         supervise(params_of(bad, base), context)
+    assert "assistant data import" in caught.value.hint
     with pytest.raises(DataError, match="there is no file"):
         train_adapter(params_of(tmp_path / "none.jsonl", base), context)
+
+
+def test_what_was_refused_leaves_nothing(file: Path, base: Path, context: Context) -> None:
+    """No folder that the list of adapters would show; but what was there before stays."""
+    params = params_of(file, base, objective="dpo")
+    folder = context.workspace.adapter("bells")
+    with pytest.raises(DataError, match="no pair"):
+        supervise(params, context)
+    assert not folder.exists()
+    with pytest.raises(DataError, match="no pair"):
+        plan_training(PlanParams(**params.model_dump()), context)
+    assert not folder.exists()
+    (folder / METRICS).mkdir(parents=True)  # so that nothing can be logged
+    with pytest.raises(TrainingError, match="Is a directory"):
+        supervise(params_of(file, base), context)
+    assert (folder / METRICS).is_dir()
+
+
+_SLOW_TO_SAVE = """
+import pathlib, signal, sys, time
+
+def save(number, frame):
+    time.sleep(1.5)
+    (folder / "saved").touch()
+    sys.exit()
+
+folder = pathlib.Path(sys.argv[1])
+signal.signal(signal.SIGINT, save)
+(folder / "events.jsonl").write_text('{"kind": "notice", "message": "ready"}\\n')
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("is_patient", [True, False])
+def test_a_signal_that_comes_twice_does_not_stop_the_saving(
+    is_patient: bool, context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As timeout sends it; only who asks again later does not wait for what is saved."""
+    (tmp_path / "slow_to_save.py").write_text(_SLOW_TO_SAVE, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(job, "_AGAIN_S", 600.0 if is_patient else 0.0)
+
+    def interrupt(event: object) -> None:
+        threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT)).start()
+        raise KeyboardInterrupt
+
+    folder = context.workspace.adapter("slow")
+    task = job.Task(workspace=str(context.workspace.root), seed=0)
+    with pytest.raises(KeyboardInterrupt):
+        job.run_watched(task, dataclasses.replace(context, emit=interrupt), folder=folder, module="slow_to_save")
+    assert running_job(folder) is None
+    assert (folder / "saved").exists() is is_patient
 
 
 def test_a_run_outlives_its_terminal(file: Path, base: Path, context: Context) -> None:

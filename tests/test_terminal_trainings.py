@@ -18,6 +18,7 @@ from assistant.terminal.progress import LiveProgress
 from assistant.terminal.reports import render
 from pipelines.operation import Plan
 from pipelines.training.adapters import AdapterLine, FileLine, ListAdaptersReport, ShowAdapterReport
+from pipelines.training.heads.predict import FoundSpan, Prediction, PredictReport
 from pipelines.training.params import TrainReport
 from pipelines.training.plan import Choice, GuardLine, MaskedRecord, TrainingPlan
 
@@ -55,6 +56,29 @@ def test_a_workspace_without_adapters_says_so() -> None:
     assert printed(ListAdaptersReport(adapters=[]), 80).strip() == "There is no adapter yet."
 
 
+@pytest.mark.parametrize("width", [80, 160])
+def test_a_head_is_listed_as_one(width: int) -> None:
+    """With what it learnt to label."""
+    head = AdapterLine(adapter="w", base="b", state="trained", is_head=True, method="lora", objective="classification")
+    assert "head, lora, classification" in printed(ListAdaptersReport(adapters=[head]), width)
+    assert "head" not in printed(ListAdaptersReport(adapters=[LINE]), width)
+
+
+def test_a_text_is_labelled_in_a_line() -> None:
+    """Its label, or each piece of it, and nothing about files; of a file also what was written and how often."""
+    span = FoundSpan(start=0, end=5, label="person", text="Hedda", score=0.98765)
+    label = Prediction(text="make it warm", label="light", score=0.9321, spans=None)
+    pieces = Prediction(text="Hedda came.", label=None, score=None, spans=[span])
+    nothing = Prediction(text="Nobody came.", label=None, score=None, spans=[])
+    one = PredictReport(adapter="a", path="", texts=1, cut=0, labels={}, predictions=[label])
+    assert printed(one, 80) == "light  0.932\n"
+    assert printed(one.model_copy(update={"predictions": [pieces]}), 80) == "Hedda  person  0.988\n"
+    assert printed(one.model_copy(update={"predictions": [nothing]}), 80) == "Nothing was found.\n"
+    many = {"path": "/w/a.jsonl", "texts": 9, "labels": {"light": 9}}
+    shown = printed(one.model_copy(update=many), 80)
+    assert [each in shown for each in ("/w/a.jsonl", "light 9", "make it warm", "0.932", "cut")] == [True] * 4 + [False]
+
+
 def test_an_adapter_is_shown_without_what_is_unknown() -> None:
     """No None or False for a reader, and sizes that can be read."""
     files = [FileLine(file="adapter.bin", size_bytes=19_593_064), FileLine(file="training.html", size_bytes=900)]
@@ -84,7 +108,7 @@ def test_training_is_told_in_chinese() -> None:
         best_validation_loss=0.1, best_step=3, resumed_from_step=0, seconds=2.0,
     )  # fmt: skip
     lists = ListAdaptersReport(adapters=[LINE.model_copy(update={"adapter": "s", "base": "b"})])
-    known = {"s", "b", "w", "sft", "qlora", "MB", "min", "training", "html", "NF", "bf", "Is", "it", "Yes"}
+    known = {"s", "b", "w", "sft", "qlora", "own", "MB", "min", "training", "html", "NF", "bf", "Is", "it", "Yes"}
     for report in (outcome, lists, plan()):
         for width in (80, 160):
             words = set(re.findall(r"[A-Za-z]+", printed(report, width, language="zh")))

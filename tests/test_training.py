@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from pipelines.training.checkpoint import (
     save_checkpoint,
 )
 from pipelines.training.loop import Run
+from pipelines.training.place import why_unwritten
 from pipelines.training.progress import METRICS, Schedule, StepReport
 from pipelines.training.quantize import add_adapter, dequantize_once, load_quantized
 from pipelines.training.rates import rate_share
@@ -277,12 +279,24 @@ def test_a_full_disk_costs_no_checkpoint(tmp_path: Path) -> None:
     """What cannot be written is said with a way out; the one before is still there."""
     save_steps(tmp_path, 4)
     (tmp_path / "checkpoint.pt.partial").symlink_to("/dev/full")
-    with pytest.raises(TrainingError, match="cannot be written") as caught:
+    with pytest.raises(TrainingError, match=r"cannot be written to .*: no space is left on the disk$") as caught:
         save_steps(tmp_path, 5)
     assert "goes on from the checkpoint before" in caught.value.hint
     state = load_checkpoint(tmp_path, key="k", notice=pytest.fail)
     assert state is not None
     assert state.step == 4
+
+
+def test_why_something_was_not_written() -> None:
+    """What the system said, also where a library gives its own words for it or none but those."""
+    full = OSError(errno.ENOSPC, "No space left on device")
+    raw = RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598")
+    assert why_unwritten(raw) == "no space is left on the disk"
+    raw.__context__ = full
+    assert why_unwritten(raw) == why_unwritten(full) == "no space is left on the disk"
+    raw.__context__ = PermissionError(errno.EACCES, "Permission denied")
+    assert why_unwritten(raw) == "Permission denied"
+    assert why_unwritten(ValueError("no file")) == "no file"
 
 
 def test_three_checkpoints_have_to_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

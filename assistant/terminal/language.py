@@ -51,6 +51,8 @@ _CHINESE = {
     "Answerable or not": "能否回答",
     "wrongly refused": "误拒",
     "wrongly answered": "误答",
+    "engine": "训练引擎",
+    "head": "任务头",
     # the reports of a training run
     "unfinished": "未完成",
     "trained": "已训练",
@@ -58,6 +60,7 @@ _CHINESE = {
     "worse": "更差",
     "inconclusive": "无定论",
     "There is no adapter yet.": "还没有适配器。",
+    "Nothing was found.": "什么也没有找到。",
     "The whole report:": "完整报告：",
     "path": "位置",
     "params": "参数",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from pydantic import BaseModel
 from rich.console import RenderableType
@@ -11,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from assistant.terminal import documents, trainings
-from assistant.terminal.fields import Say, fields, labelled, rows
+from assistant.terminal.fields import Say, facts, fields, labelled, rows
 from pipelines.chatbot.ask import AskReport
 from pipelines.evaluation.report import ARM_TITLES
 from pipelines.knowledge.measuring.report import ARM_TITLES as RETRIEVAL_TITLES
@@ -256,6 +257,32 @@ def _explain(report: BaseModel, say: Say) -> Iterable[RenderableType]:
         yield Padding(Text(f"→ {clean_text(call['answered'])}"), (0, 0, 0, 2))
 
 
+def _predictions(report: BaseModel, say: Say) -> Iterable[RenderableType]:
+    """Return what a head says of one text, or how a file was labelled."""
+    values = report.model_dump()
+    if values["path"]:
+        left_out = () if values["cut"] else ("cut",)
+        yield facts({name: values[name] for name in ("path", "texts", "cut", "labels") if name not in left_out}, say)
+    for each in values["predictions"]:
+        if values["path"]:
+            yield Text(fold_space(clean_text(each["text"])), style="dim", no_wrap=True, overflow="ellipsis")
+        yield from _found(each, say)
+
+
+def _found(prediction: dict[str, Any], say: Say) -> Iterable[RenderableType]:
+    if prediction["label"]:
+        yield _certain(Text(clean_text(prediction["label"]), style="bold"), prediction["score"])
+    for span in prediction["spans"] or ():
+        piece = Text(fold_space(clean_text(span["text"])), style="bold")
+        yield _certain(piece.append(f"  {clean_text(span['label'])}", style="not bold cyan"), span["score"])
+    if not prediction["label"] and not prediction["spans"]:
+        yield Text(say("Nothing was found."), style="dim")
+
+
+def _certain(text: Text, score: float) -> Text:
+    return text.append(f"  {score:.3f}", style="not bold default")
+
+
 _VIEWS: dict[str, View] = {
     "AddDocumentsReport": documents.show_addition,
     "AskReport": _answer,
@@ -267,6 +294,7 @@ _VIEWS: dict[str, View] = {
     "EvaluateReport": _evaluation,
     "ExplainReport": _explain,
     "PlanReport": _forecast,
+    "PredictReport": _predictions,
     "ShowDocumentReport": _document,
     "SearchDocumentsReport": _passages,
     "ShowAdapterReport": trainings.show_adapter,

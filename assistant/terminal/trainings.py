@@ -154,7 +154,8 @@ def _name(line: Mapping[str, Any], say: Say) -> Text:
 
 
 def _how(line: Mapping[str, Any], say: Say) -> str:
-    return clean_text(", ".join(filter(None, (line["method"], line["objective"]))) or say(line["state"]))
+    head = say("head") if line["is_head"] else ""
+    return clean_text(", ".join(filter(None, (head, line["method"], line["objective"]))) or say(line["state"]))
 
 
 def _numbers(line: Mapping[str, Any]) -> dict[str, str]:

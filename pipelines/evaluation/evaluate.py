@@ -26,6 +26,7 @@ from pipelines.models.catalog import ADAPTER_WEIGHTS as WEIGHTS_FILE
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
 from pipelines.operation import Context, Operation, Positional
 from pipelines.records import SPLITS, Name, write_records
+from pipelines.training.place import is_head
 from pipelines.workspace import locked
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class EvaluateParams(BaseModel):
 def evaluate_adapter(params: EvaluateParams, context: Context) -> EvaluateReport | EvaluateHeadReport:
     """Compare the tuned model with its base on the held-out test split."""
     folder = context.workspace.adapter(params.adapter)
-    if not (folder / WEIGHTS_FILE).is_file() and heads.is_head(folder):
+    if not (folder / WEIGHTS_FILE).is_file() and is_head(folder):
         _check_head_params(params)
         return heads.evaluate_head(params.adapter, context, dataset=params.dataset)
     return _evaluate_adapter(params, context)

@@ -17,6 +17,7 @@ from pipelines.training.tracking.findings import find
 
 _MANIFEST, _EVALUATION = "manifest.json", "report.json"
 _METHOD, _OBJECTIVE = "qlora", "sft"  # of manifests that do not say
+_HEAD = "head"  # name of the parameters in the manifest of a head
 
 
 class ListAdaptersParams(BaseModel):
@@ -29,8 +30,9 @@ class AdapterLine(BaseModel):
     adapter: str
     base: str
     state: str
+    is_head: bool = Field(False, description="Whether it labels texts or pieces of them, and does not chat.")
     method: str = ""
-    objective: str = ""
+    objective: str = Field("", description="What was minimised; of a head, what it learnt to label.")
     examples: int = 0
     steps: int = 0
     best_validation_loss: float | None = None
@@ -134,10 +136,12 @@ def _line(folder: Path) -> AdapterLine:
         return AdapterLine(adapter=folder.name, base="", state="unfinished")
     seconds = report.get("seconds")
     known = {name: report[name] for name in AdapterLine.model_fields if report.get(name) is not None}
+    is_head = _HEAD in _inputs(manifest)
     described = {
         "state": "trained",
-        "method": str(params.get("method", _METHOD)),
-        "objective": str(params.get("objective", _OBJECTIVE)),
+        "is_head": is_head,
+        "method": str(params.get("trained" if is_head else "method", _METHOD)),
+        "objective": str(params.get("kind" if is_head else "objective", _OBJECTIVE)),
         "minutes": round(seconds / 60, 1) if isinstance(seconds, int | float) else None,
         "finished": str(manifest.get("finished", "")),
     }
@@ -161,9 +165,14 @@ def _judged(line: AdapterLine, evaluation: JsonValue) -> AdapterLine:
 
 
 def _started_with(manifest: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    inputs = manifest.get("inputs")
-    params = inputs.get("params") if isinstance(inputs, dict) else None
+    inputs = _inputs(manifest)
+    params = inputs.get(_HEAD, inputs.get("params"))
     return params if isinstance(params, dict) else {}
+
+
+def _inputs(manifest: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    inputs = manifest.get("inputs")
+    return inputs if isinstance(inputs, dict) else {}
 
 
 def _read(path: Path) -> dict[str, JsonValue]:

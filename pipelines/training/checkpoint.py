@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from pipelines.errors import TrainingError
+from pipelines.training.place import why_unwritten
 from pipelines.workspace import replacing
 
 _NAME = re.compile(r"checkpoint-(?P<step>\d{8})-(?P<digest>[0-9a-f]{16})\.pt")
@@ -56,7 +57,7 @@ def save_checkpoint(folder: Path, state: RunState) -> None:
         unnamed.rename(folder / f"checkpoint-{state.step:08}-{_digest(unnamed)}.pt")
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         raise TrainingError(
-            f"the checkpoint cannot be written to {folder}: {error}",
+            f"the checkpoint cannot be written to {folder}: {why_unwritten(error)}",
             hint="Free some disk space and run the same command again: it goes on from the checkpoint before.",
         ) from error
     finally:

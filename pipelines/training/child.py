@@ -16,9 +16,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
-from pipelines.errors import AssistantError
+from pipelines.errors import AssistantError, TrainingError
 from pipelines.operation import Context, Event, Notice, Progress, open_context
 from pipelines.training.job import EVENTS, JOB, OUT_OF_MEMORY, Job, Task
+from pipelines.training.place import why_unwritten
 from pipelines.training.progress import StepReport
 from pipelines.training.work import run_training
 from pipelines.workspace import locked
@@ -90,10 +91,21 @@ def do_task(folder: Path, kind: type[TaskT], work: Callable[[TaskT, Context, Tel
         teller.tell("stopped")
     except AssistantError as error:
         teller.fail(error)
+    except OSError as error:
+        traceback.print_exc()
+        teller.fail(_unusable(error))
     except Exception as error:  # noqa: BLE001 - the log has the whole of it, and the parent its last line
         traceback.print_exc()
         return OUT_OF_MEMORY[1] if _is_memory(error) else 1
     return 0
+
+
+def _unusable(error: OSError) -> TrainingError:
+    """Return the error for a file that the system would not let be read or written."""
+    where = f" ({error.filename})" if error.filename else ""
+    return TrainingError(
+        f"{why_unwritten(error)}{where}", hint="Mend that, and run the same command again: it goes on where it was."
+    )
 
 
 def stopping(context: Context, stop: StopRequest) -> Context:

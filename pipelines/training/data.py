@@ -15,7 +15,9 @@ from pipelines.training.params import TrainParams
 
 _VALIDATION_SHARE = 0.1
 _FEWEST = 2
+_SHOWN_CHARS = 60
 _PREFERENCE_FIELDS = ("prompt", "chosen", "rejected")
+_FORM = '{"messages": [{"role": "user", "content": ...}, {"role": "assistant", "content": ...}]}'
 
 
 class TrainingRecord(Conversation):
@@ -91,15 +93,22 @@ def read_data(params: TrainParams, context: Context, *, with_test: bool = True) 
         DataError: A line is no conversation, or there are too few.
     """
     files = data_files(params, context)
-    splits = {
-        name: list(read_records(path, TrainingRecord)) for name, path in files.items() if with_test or name != "test"
-    }
+    splits = {name: _read(path) for name, path in files.items() if with_test or name != "test"}
     if "validation" not in splits:
         splits |= _split(splits["train"], files["train"])
     for name in ("train", "validation"):
         if not splits[name]:
             raise DataError(f"{files.get(name, files['train']).name} holds no example", path=files["train"])
     return TrainingData(train=splits["train"], validation=splits["validation"], test=splits.get("test", []))
+
+
+def _read(path: Path) -> list[TrainingRecord]:
+    try:
+        return list(read_records(path, TrainingRecord))
+    except DataError as error:
+        if error.hint:
+            error.hint += f" Each has the form {_FORM}; other forms are taken in with: assistant data import NAME FILE"
+        raise
 
 
 def _split(records: list[TrainingRecord], path: Path) -> dict[str, list[TrainingRecord]]:
@@ -117,4 +126,6 @@ def _split(records: list[TrainingRecord], path: Path) -> dict[str, list[Training
 def _turns(value: Any, name: str) -> list[dict[str, str]]:  # noqa: ANN401 - whatever the file holds
     if isinstance(value, str):
         return [{"role": "user" if name == "prompt" else "assistant", "content": value}]
-    return list(value)
+    if not isinstance(value, list) or not all(isinstance(each, dict) and "content" in each for each in value):
+        raise ValueError(f"expected a text or a list of messages in {name!r}, got {str(value)[:_SHOWN_CHARS]!r}")
+    return value

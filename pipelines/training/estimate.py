@@ -22,7 +22,7 @@ from pipelines.training.catalog import METHODS, OBJECTIVES
 from pipelines.training.child import StopRequest, Teller, main
 from pipelines.training.guard import masked_pieces
 from pipelines.training.job import Job, free_memory_mb
-from pipelines.training.loop import Run
+from pipelines.training.loop import JOINED_TOKENS, Run
 from pipelines.training.params import TrainParams
 from pipelines.training.plan import Choice, GuardLine, MaskedRecord, TrainingPlan
 from pipelines.training.prepare import EVALUATIONS_PER_EPOCH, Prepared, prepare_run
@@ -34,7 +34,7 @@ _PERCENTILES = (25, 60, 100)  # of the sequences' lengths, for the steps that ar
 
 
 def plan_run(job: Job, context: Context, folder: Path) -> TrainingPlan:
-    """Time three real steps of a run, and tell what the whole will take."""
+    """Take a few real steps of a run, time three of them, and tell what the whole will take."""
     params = job.params
     started = time.perf_counter()
     hardware.prepare_torch(threads=context.settings.threads)
@@ -52,7 +52,7 @@ def plan_run(job: Job, context: Context, folder: Path) -> TrainingPlan:
         tokens=epochs_tokens,
         steps=run.steps,
         minutes=round(seconds / 60, 2),
-        memory_mb=peak_memory_mb() + run.best_weights_mb,
+        memory_mb=peak_memory_mb(),
         tokens_per_second=round(epochs_tokens * params.epochs / max(seconds - loading_s, 1e-3), 1),
         hardware=machine,
         choices=_choices(params, machine),
@@ -63,21 +63,28 @@ def plan_run(job: Job, context: Context, folder: Path) -> TrainingPlan:
 
 def _training_seconds(run: Run, prepared: Prepared, params: TrainParams) -> float:
     """Return how long all steps and validations of a run take, told from three steps."""
-    batches = run.first_batches()
+    batches = run.all_batches()
     ordered = sorted(batches, key=_size)
     chosen = [ordered[round((len(ordered) - 1) * each / 100)] for each in _PERCENTILES]
-    run.time_step(chosen[1])  # the first allocates what later ones reuse
+    run.time_step(max(batches, key=run.largest_part))  # takes the memory that later ones reuse
     timed = [run.time_step(batch) for batch in chosen]
     curve = _fit([_size(batch) for batch in chosen], [computed for computed, _update in timed])
-    longest = max(prepared.validation, key=lambda pack: len(pack.tokens))
+    validated = _heaviest(prepared.validation)
     started = time.perf_counter()
-    run.validate([longest])
-    validation_rate = (time.perf_counter() - started) / len(longest.tokens)
+    run.validate(validated)
+    validation_rate = (time.perf_counter() - started) / _size(validated)
     update_s = float(numpy.median([update for _computed, update in timed]))
-    epoch_s = float(_predict(curve, [_size(batch) for batch in batches]).sum())
+    computed_s = float(_predict(curve, [_size(batch) for batch in batches]).sum())
     validation_s = validation_rate * sum(len(pack.tokens) for pack in prepared.validation)
     validations = EVALUATIONS_PER_EPOCH * params.epochs
-    return params.epochs * epoch_s + run.steps * update_s + validations * validation_s
+    return computed_s + run.steps * update_s + validations * validation_s
+
+
+def _heaviest(packs: Sequence[Pack]) -> list[Pack]:
+    """Return what takes the most memory to validate: the longest packs that are computed at once."""
+    longest = sorted(packs, key=lambda pack: -len(pack.tokens))
+    together = [1, *(count for count in range(2, len(longest) + 1) if _size(longest[:count]) <= JOINED_TOKENS)]
+    return longest[: together[-1]]
 
 
 def _size(batch: Sequence[Pack]) -> int:

@@ -21,6 +21,10 @@ from pipelines.training.data import TrainingData, TrainingRecord
 
 # Fewer examples than these teach a form at best (research on small sets agrees on the order).
 _FEW = 50
+_PAIR = (
+    'A pair is a record with a worse answer beside the one to be learnt: {"messages": [..., {"role": "assistant", '
+    '"content": BETTER}], "rejected": WORSE}, or {"prompt": ..., "chosen": BETTER, "rejected": WORSE}.'
+)
 
 
 class GuardFinding(BaseModel):
@@ -105,6 +109,8 @@ def refuse_errors(findings: Sequence[GuardFinding], *, dataset: str) -> None:
         DataError: There is an error among the findings.
     """
     for each in findings:
+        if each.check == "no_pair" and each.severity == "error":
+            raise DataError(f"{each.count} records have no worse answer, so there is no pair (no_pair)", hint=_PAIR)
         if each.severity == "error":
             raise DataError(
                 f"{each.count} {each.detail} ({each.check})",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,10 +34,16 @@ OUT_OF_MEMORY = (-signal.SIGKILL, 128 + signal.SIGKILL)
 EVENTS, JOB, LOG = "events.jsonl", "job.json", "job.log"
 _POLL_S = 0.2
 _STOP_S = 120.0  # a step and a checkpoint take this long at most
+_AGAIN_S = 2.0  # a signal so soon after the first is the same wish: timeout sends two
 _MOST_HALVINGS = 4
+# Compiled matrix products that oneDNN keeps, about half a megabyte each. Its 1,024 hold every length of
+# a whole run; these hold those of a few steps, no slower (BENCHMARKS.md).
+_ONEDNN = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256"}
 # Below this, the system starts to kill processes of its own choice.
 _LEAST_FREE_MB = 400
 _SMALLEST_SEQUENCE = 64
+_LEAST_SPACE = 1 << 16  # bytes, without which not even the reason can be written
+_NOTES = {EVENTS, JOB, LOG, ".lock"}  # what a task that did nothing leaves
 
 
 class Task(BaseModel):
@@ -103,7 +110,7 @@ class Followed:
 
 
 def supervise(params: TrainParams, context: Context, *, least_free_mb: int = _LEAST_FREE_MB) -> TrainReport:
-    """Train in a child process until it is done; start it anew with half the memory where that is short.
+    """Train in a child process until it is done; start it anew with half the tokens at once where memory is short.
 
     Args:
         params: What to train on, and how.
@@ -132,6 +139,7 @@ def supervise(params: TrainParams, context: Context, *, least_free_mb: int = _LE
             _stop(child)
             raise
         if followed.error is not None:
+            _clear(folder)
             raise followed.error
         if followed.report is not None:
             return TrainReport.model_validate(followed.report)
@@ -187,6 +195,7 @@ def run_watched(
         _stop(child)
         raise
     if followed.error is not None:
+        _clear(folder)
         raise followed.error
     if followed.report is not None:
         return followed.report
@@ -215,7 +224,7 @@ def start_child(job: Task, folder: Path, *, module: str = "pipelines.training.ch
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": python_path()},
+            env={**_ONEDNN, **os.environ, "PYTHONPATH": python_path()},
             start_new_session=True,
         )
     job.pid = child.pid
@@ -290,13 +299,28 @@ def _watch(child: subprocess.Popen[bytes], followed: Followed, context: Context,
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
-    """Have a child save and end."""
+    """Have a child save and end; whoever asks again, and not only at once, does not wait for that."""
     child.send_signal(signal.SIGINT)
-    try:
-        child.wait(timeout=_STOP_S)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        child.kill()
-        child.wait()
+    asked = time.monotonic()
+    while True:
+        try:
+            child.wait(timeout=max(0.0, asked + _STOP_S - time.monotonic()))
+            return
+        except KeyboardInterrupt:
+            if time.monotonic() - asked >= _AGAIN_S:
+                break
+        except subprocess.TimeoutExpired:
+            break
+    child.kill()
+    child.wait()
+
+
+def _clear(folder: Path) -> None:
+    """Remove the folder of a task that was refused before it did anything."""
+    with contextlib.suppress(OSError):
+        if {path.name for path in folder.iterdir()} <= _NOTES:
+            shutil.rmtree(folder)
+            folder.parent.rmdir()  # of a task within a folder that was made for it; stays if anything is in it
 
 
 def _to_error(event: dict[str, Any]) -> AssistantError:
@@ -312,5 +336,7 @@ def _to_error(event: dict[str, Any]) -> AssistantError:
 def _last_words(folder: Path) -> str:
     with contextlib.suppress(OSError):
         lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1][:300] if lines else "it said nothing"
-    return "it said nothing"
+        if lines:
+            return lines[-1][:300]
+    is_full = shutil.disk_usage(folder).free < _LEAST_SPACE
+    return "no space is left on the disk" if is_full else "it said nothing"

@@ -20,6 +20,7 @@ from pipelines.operation import Context, Operation, Positional, open_context
 from pipelines.records import Name
 from pipelines.training.job import EVENTS, JOB, LOG, Followed, Job, python_path, running_job, supervise, wait_for_orphan
 from pipelines.training.params import TrainParams
+from pipelines.training.place import refuse_head
 from pipelines.training.scale.engine import WORK, check_engine
 from pipelines.training.train import finished_run, plan_train
 from pipelines.workspace import write_json
@@ -55,6 +56,7 @@ def launch_training(params: TrainParams, context: Context) -> JobReport:
     context.check_model(params.base)
     check_engine(params)
     folder = context.workspace.adapter(params.adapter_name)
+    refuse_head(folder)
     if finished_run(params, context) is not None:
         return JobReport(adapter=folder.name, state="finished", path=str(folder), message="already trained")
     wait_for_orphan(folder, context)

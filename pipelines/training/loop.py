@@ -28,7 +28,7 @@ from pipelines.training.rates import BETAS, CLIP, rate_share
 from pipelines.training.student import Student
 
 # Longer sequences gain no speed on a CPU, and cost memory.
-_JOINED_TOKENS = 2_048
+JOINED_TOKENS = 2_048
 # Sequences of few different lengths: memory is reused, and oneDNN keeps fewer compiled products.
 _LENGTH_MULTIPLE = 128
 # Saving takes a fiftieth of the time at most, and no process loses more than a few steps.
@@ -68,6 +68,7 @@ class Run:
         self._evaluate_every = max(1, self._batches_per_epoch // schedule.evaluations_per_epoch)
         self._recent: list[float] = []
         self._state = self._restore(key, notice)
+        self._allocate()
         self._metrics = MetricsFile(folder)
         self._metrics.keep_until(self._state.step)
         self._saved, self._saving_s = time.monotonic(), 0.0
@@ -82,11 +83,6 @@ class Run:
         """Steps of the whole run, if nothing ends it earlier."""
         return self._steps
 
-    @property
-    def best_weights_mb(self) -> int:
-        """Memory of the best weights, once a validation has chosen some."""
-        return sum(4 * master.numel() for master in self._masters) >> 20
-
     def train(self, report: Callable[[StepReport], None]) -> Outcome:
         """Train to the end or until validation no longer improves, and keep the best weights.
 
@@ -97,7 +93,7 @@ class Run:
         state = self._state
         started, seconds_before = time.monotonic(), state.seconds
         try:
-            for batch in self._remaining_batches():
+            for batch in self.all_batches()[state.step :]:
                 if state.worse_in_a_row >= self._schedule.patience:
                     break
                 loss, norm = self._step(batch)
@@ -129,9 +125,14 @@ class Run:
         self._objective.save(self._folder)
         remove_checkpoints(self._folder)
 
-    def first_batches(self) -> list[list[Pack]]:
-        """Return what the steps of the first epoch compute."""
-        return list(self._batches(0))
+    def all_batches(self) -> list[list[Pack]]:
+        """Return what the steps of the run compute, those that are done included; epochs differ in how packs meet."""
+        batches = (batch for epoch in itertools.count() for batch in self._batches(epoch))
+        return list(itertools.islice(batches, self._steps))
+
+    def largest_part(self, packs: Sequence[Pack]) -> int:
+        """Return how many tokens of a step are computed at once, at most: what its memory depends on."""
+        return max(len(part.tokens) for part in self._parts(packs))
 
     def time_step(self, packs: Sequence[Pack]) -> tuple[float, float]:
         """Take a real step, and return how many seconds its packs and its update took."""
@@ -168,7 +169,7 @@ class Run:
 
     def _update(self, loss: float) -> float:
         for parameter, master in zip(self._parameters, self._masters, strict=True):
-            master.grad = None if parameter.grad is None else parameter.grad.float()
+            _grad(master).copy_(_grad(parameter))
         norm = float(torch.nn.utils.clip_grad_norm_(self._masters, CLIP))
         if not math.isfinite(loss + norm):
             raise TrainingError(
@@ -183,7 +184,7 @@ class Run:
             for parameter, master in zip(self._parameters, self._masters, strict=True):
                 master.data.copy_(parameter.data)
         for parameter in self._parameters:
-            parameter.grad = None
+            _grad(parameter).zero_()
         return norm
 
     def _rate(self, step: int) -> float:
@@ -214,7 +215,8 @@ class Run:
         validation = self.validate()
         if validation.loss < state.best_loss:
             state.best_loss, state.best_step, state.worse_in_a_row = validation.loss, state.step, 0
-            state.best_weights = [master.clone() for master in self._masters]
+            for best, master in zip(state.best_weights, self._masters, strict=True):
+                best.copy_(master)
         else:
             state.worse_in_a_row += 1
         return validation
@@ -243,7 +245,7 @@ class Run:
         joined: list[Pack] = []
         for pack in packs:
             size = sum(len(each.tokens) for each in joined) + len(pack.tokens)
-            if joined and (self._student.is_prompt or size > (limit or _JOINED_TOKENS)):
+            if joined and (self._student.is_prompt or size > (limit or JOINED_TOKENS)):
                 yield self._joined(joined)
                 joined = []
             if limit is not None and len(pack.tokens) > limit:
@@ -275,16 +277,6 @@ class Run:
         if batch:
             yield batch
 
-    def _remaining_batches(self) -> Iterator[list[Pack]]:
-        step = 0
-        for epoch in itertools.count():
-            for batch in self._batches(epoch):
-                if step >= self._steps:
-                    return
-                if step >= self._state.step:
-                    yield batch
-                step += 1
-
     def _restore(self, key: str, notice: Callable[[str], None]) -> RunState:
         state = load_checkpoint(self._folder, key=key, notice=notice) or RunState(key=key)
         self._resumed = state.step
@@ -296,6 +288,15 @@ class Run:
             self._student.restore(state.method)
             self._load(self._masters)
         return state
+
+    def _allocate(self) -> None:
+        """Take the memory of all that lasts, once and before the first activations."""
+        self._state.best_weights = self._state.best_weights or [master.clone() for master in self._masters]
+        for parameter, master in zip(self._parameters, self._masters, strict=True):
+            parameter.grad, master.grad = torch.zeros_like(parameter), torch.zeros_like(master)
+            if not self._optimizer.state[master]:
+                moments = {name: torch.zeros_like(master) for name in ("exp_avg", "exp_avg_sq")}
+                self._optimizer.state[master] = {"step": torch.tensor(0.0), **moments}
 
     def _save(self) -> None:
         self._state.weights = self._masters
@@ -334,3 +335,9 @@ class Run:
             resumed_from_step=self._resumed,
             seconds=state.seconds,
         )
+
+
+def _grad(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the gradient of a tensor for which it was allocated."""
+    assert tensor.grad is not None
+    return tensor.grad

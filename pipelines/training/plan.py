@@ -33,7 +33,7 @@ class Choice(BaseModel):
 
 
 class MaskedRecord(BaseModel):
-    """A record as the model sees it: what it is shown, and what it learns."""
+    """A record as the model sees it: what it is shown, and what it learns; of a pair, the better answer."""
 
     shown: str
     learnt: str

@@ -18,6 +18,7 @@ from pipelines.errors import TrainingError
 from pipelines.models import packing
 from pipelines.models.adapter import CONFIG_FILE, FULL, WEIGHTS_FILE
 from pipelines.models.packing import Pack, collate
+from pipelines.training.place import why_unwritten
 
 
 class Student:
@@ -108,7 +109,7 @@ class Student:
                 (folder / CONFIG_FILE).write_text(json.dumps({"peft_type": FULL}) + "\n", encoding="utf-8")
         except (OSError, SafetensorError) as error:
             raise TrainingError(
-                f"the adapter cannot be written to {folder}: {error}",
+                f"the adapter cannot be written to {folder}: {why_unwritten(error)}",
                 hint="Free some disk space and run the same command again.",
             ) from error
         (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card

@@ -29,11 +29,6 @@ _VERDICTS: dict[Verdict, str] = {
 }
 
 
-def is_head(folder: Path) -> bool:
-    """Whether a folder holds a head, by its files."""
-    return (folder / WEIGHTS_FILE).is_file()
-
-
 def evaluate_head(adapter: str, context: Context, *, dataset: str | None) -> EvaluateHeadReport:
     """Score a head on its held-out texts, or on the test split of another dataset.
 

@@ -24,6 +24,7 @@ from pipelines.training.exporting.formats import (
     read_formats,
 )
 from pipelines.training.exporting.place import ExportedFormat, Place, check_space, size_mb, staged
+from pipelines.training.place import HEAD_WEIGHTS, is_adapter, is_head
 
 if TYPE_CHECKING:
     from pipelines.models import hardware
@@ -102,6 +103,13 @@ EXPORT_ADAPTER = Operation(params=ExportParams, report=ExportReport, run=export_
 
 def _sources(params: ExportParams, context: Context, formats: tuple[ExportFormat, ...]) -> write.Sources:
     folder = context.workspace.adapter(params.adapter)
+    if is_head(folder) and not is_adapter(folder):
+        raise DataError(
+            f"{params.adapter!r} is a head, and not an adapter of a chat model: there is no other format for it",
+            path=folder,
+            hint=f"Use it with: assistant train predict {params.adapter} --text TEXT; "
+            f"judge it with: assistant evaluate {params.adapter}. Its weights are in {folder / HEAD_WEIGHTS}.",
+        )
     if not (folder / ADAPTER_WEIGHTS).is_file():
         raise DataError(
             f"there is no adapter {params.adapter!r}",

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pipelines import workspace
 from pipelines.errors import DataError, TrainingError
 from pipelines.manifest import Manifest, file_hash
+from pipelines.training.place import why_unwritten
 
 MANIFEST = "manifest.json"
 CARD = "README.md"  # a person may work on it
@@ -99,7 +100,7 @@ def staged(output: Path) -> Iterator[Path]:
 def unwritable(folder: Path, error: Exception) -> TrainingError:
     """Return the error for an export that cannot be written."""
     return TrainingError(
-        f"the export cannot be written to {folder}: {error}",
+        f"the export cannot be written to {folder}: {why_unwritten(error)}",
         hint="Free some disk space, or name another folder with --output; what was finished is kept.",
     )
 

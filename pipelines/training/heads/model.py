@@ -27,6 +27,7 @@ from pipelines.lazy import lazy_import
 from pipelines.models.hardware import fast_dtype
 from pipelines.training.heads.encoding import Item, Probabilities
 from pipelines.training.heads.labelled import HeadKind, Trained
+from pipelines.training.place import HEAD_WEIGHTS, why_unwritten
 from pipelines.workspace import replacing
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 else:
     peft = lazy_import("peft", extra="train")
 
-WEIGHTS_FILE = "head.safetensors"
+WEIGHTS_FILE = HEAD_WEIGHTS
 _CONFIG = "head"  # in the file's metadata
 _RANK = 16
 _DROPOUT = 0.1
@@ -192,7 +193,7 @@ def save_head(head: Head, weights: dict[str, torch.Tensor], folder: Path) -> Non
             file.write(save(weights, metadata={_CONFIG: head.config.model_dump_json()}))
     except OSError as error:
         raise TrainingError(
-            f"the head cannot be written to {folder}: {error}",
+            f"the head cannot be written to {folder}: {why_unwritten(error)}",
             hint="Free some disk space and run the same command again.",
         ) from error
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from pipelines.errors import SettingsError
 from pipelines.lazy import lazy_import
 from pipelines.manifest import Manifest, file_hash
 from pipelines.models.catalog import CATALOG, DEFAULT_EMBEDDER, find_model
@@ -21,6 +20,7 @@ from pipelines.records import Name
 from pipelines.training import job
 from pipelines.training.heads.figures import HeadFigures
 from pipelines.training.heads.labelled import FILE_SUFFIX, HeadKind, LabelledData, Trained, data_files, load_labelled
+from pipelines.training.place import is_head, refuse_adapter
 
 if TYPE_CHECKING:
     from pipelines.models import hardware
@@ -105,16 +105,15 @@ class HeadReport(HeadFigures):
 
 def plan_head(params: HeadParams, context: Context) -> Plan:
     """Say what training will take."""
-    source = find_source(params.dataset, context)
-    texts = 0
-    for path in data_files(source)[:1]:
-        with path.open("rb") as file:
-            texts = sum(1 for _ in file)
-    low, high = (texts * params.epochs / rate / 60 for rate in reversed(_TEXTS_PER_SECOND))
     folder = context.workspace.adapter(params.adapter_name)
+    refuse_adapter(folder)
+    texts = len(load_labelled(find_source(params.dataset, context), kind=params.kind).train)
+    low, high = (texts * params.epochs / rate / 60 for rate in reversed(_TEXTS_PER_SECOND))
     return Plan(
-        title=f"Train a head ({params.kind}) on {texts} texts of {params.dataset}",
-        steps=(f"Fine-tune {params.base_name} on this machine, at most {params.epochs} epochs",),
+        title=f"Train a head ({params.kind}) on {texts} text{'s' * (texts != 1)} of {params.dataset}",
+        steps=(
+            f"Fine-tune {params.base_name} on this machine, at most {params.epochs} epoch{'s' * (params.epochs != 1)}",
+        ),
         minutes=(low, high),
         replaces=(str(folder),) if (folder / MANIFEST).is_file() else (),
     )
@@ -122,14 +121,14 @@ def plan_head(params: HeadParams, context: Context) -> Plan:
 
 def train_head(params: HeadParams, context: Context) -> HeadReport:
     """Fine-tune a small model to label texts or pieces of them; goes on where it was stopped."""
+    folder = context.workspace.adapter(params.adapter_name)
+    refuse_adapter(folder)
     load_labelled(find_source(params.dataset, context), kind=params.kind)  # an error here or below needs no child
     find_base(params.base_name, context)
-    folder = context.workspace.adapter(params.adapter_name)
     finished = _manifest(params, context).finished(HeadReport)
-    if finished is not None and (folder / model.WEIGHTS_FILE).is_file():
+    if finished is not None and is_head(folder):
         context.notice(f"the head {params.adapter_name} is already trained")
         return finished
-    _check_free(folder)
     context.models.forget_engines()
     task = HeadTask(workspace=str(context.workspace.root), seed=context.seed, parent=os.getpid(), params=params)
     return HeadReport.model_validate(job.run_watched(task, context, folder=folder, module=_CHILD))
@@ -179,14 +178,6 @@ def _manifest(params: HeadParams, context: Context) -> Manifest:
             "seed": context.seed,
         },
     )
-
-
-def _check_free(folder: Path) -> None:
-    """Refuse the place of an adapter of another kind, which a bot may be using."""
-    if (folder / "adapter_config.json").is_file():
-        raise SettingsError(
-            f"there is an adapter of a chat model in {folder} already", hint="Choose another name with --adapter."
-        )
 
 
 def _train(

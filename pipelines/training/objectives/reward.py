@@ -22,6 +22,7 @@ from pipelines.models.packing import Pack, pack_examples
 from pipelines.models.render import render_example
 from pipelines.records import Message
 from pipelines.training.objectives.objective import Losses, Objective
+from pipelines.training.place import why_unwritten
 from pipelines.training.student import Student
 
 HEAD_FILE = "reward_head.safetensors"
@@ -57,7 +58,10 @@ class RewardObjective(Objective):
         try:
             save_file({"reward": self.head.detach().clone()}, folder / HEAD_FILE)
         except (OSError, SafetensorError) as error:
-            raise TrainingError(f"the reward head cannot be written to {folder}: {error}") from error
+            raise TrainingError(
+                f"the reward head cannot be written to {folder}: {why_unwritten(error)}",
+                hint="Free some disk space and run the same command again.",
+            ) from error
 
 
 @torch.inference_mode()
