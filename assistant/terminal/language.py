@@ -152,7 +152,6 @@ _CHINESE = {
     "Stopped. Run the same command again to go on from here.": "已停止。再次运行同一命令即可从这里继续。",
     # what was found
     "The documents answer this with a probability of {share}.": "文档能回答此问题的概率为 {share}。",
-    "Nothing was found.": "没有找到任何内容。",
     "Also searched": "另外检索了",
     "{n} more say the same and are not shown.": "另有 {n} 个段落内容相同，未显示。",
     "{n} more did not fit: {documents}": "另有 {n} 个段落超出词元上限：{documents}",
