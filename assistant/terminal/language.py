@@ -109,8 +109,7 @@ _CHINESE = {
     "tuned, no passages": "微调后，无段落",
     "the exported model": "导出的模型",
     "95% interval of the difference: {low} to {high}.": "差异的 95% 区间：{low} 到 {high}。",
-    "Right where the other is wrong: {tuned_only}; wrong where the other is right: "
-    "{other_only} (exact McNemar test, p = {p_value}).": (
+    "Right, the other wrong: {tuned_only}; wrong, the other right: {other_only} (exact McNemar test, p = {p_value}).": (
         "仅微调后答对：{tuned_only}；仅另一方答对：{other_only}（McNemar 精确检验，p = {p_value}）。"
     ),
     # exported and labelling models

@@ -82,8 +82,7 @@ def _evaluation(report: BaseModel, say: Say) -> Iterable[RenderableType]:
 
 _INTERVAL = "95% interval of the difference: {low} to {high}."
 _MCNEMAR = (
-    "Right where the other is wrong: {tuned_only}; wrong where the other is right: "
-    "{other_only} (exact McNemar test, p = {p_value})."
+    "Right, the other wrong: {tuned_only}; wrong, the other right: {other_only} (exact McNemar test, p = {p_value})."
 )
 
 
