@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from pipelines.knowledge.add import ADD_DOCUMENTS, AddDocumentsParams
 from pipelines.knowledge.collection import opened_ledger, opened_retriever
-from pipelines.knowledge.filters import Filter, kind_of
+from pipelines.knowledge.filters import Filter, allowed_chunks, kind_of
+from pipelines.knowledge.ledger import KnowledgeLedger
 from pipelines.knowledge.retrieve import Retriever
 from pipelines.knowledge.search import SEARCH_DOCUMENTS, SearchDocumentsParams
 from pipelines.operation import Context, Notice, open_context
@@ -95,6 +100,28 @@ def test_what_passes_keeps_its_order(many: Context, retriever: Retriever) -> Non
     found = retriever.search("hot tea of kind 2", top_k=2, among=among)
     assert found[0].chunk.document == "rare/tea[2].txt"
     assert found == sorted(found, key=lambda passage: -passage.score)
+
+
+def test_only_what_was_changed_since_a_day(tmp_path: Path) -> None:
+    """The day itself counts; a document whose file's time is not known does not pass."""
+    ledger = KnowledgeLedger(tmp_path)
+    ledger.close()
+    days = {"old.md": datetime(2026, 1, 30, 23, 59), "new.md": datetime(2026, 1, 31, 0, 1), "unknown.md": None}
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as connection:
+        for name, changed in days.items():
+            changed_ns = int(changed.timestamp() * 1e9) if changed else 0
+            connection.execute("INSERT INTO documents VALUES (?, '', '', '', '')", (name,))
+            connection.execute("INSERT INTO chunks (id, document, record) VALUES (?, ?, '')", (f"c-{name}", name))
+            values = (f"/{name}", name, changed_ns)
+            connection.execute("INSERT INTO files VALUES (?, '', ?, 1, ?, 0, '', '')", values)
+        assert allowed_chunks(connection, Filter(since=date(2026, 1, 31))) == ["c-new.md"]
+        assert len(allowed_chunks(connection, Filter())) == 3
+
+
+def test_a_day_that_does_not_exist_is_refused() -> None:
+    """A date is checked before anything is searched."""
+    with pytest.raises(ValidationError):
+        SearchDocumentsParams(query=QUERY, since="2026-02-30")
 
 
 def test_docs_search_takes_patterns_and_kinds(many: Context) -> None:

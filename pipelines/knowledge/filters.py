@@ -10,6 +10,7 @@ import fnmatch
 import json
 import sqlite3
 import unicodedata
+from datetime import date, datetime
 from pathlib import PurePosixPath
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -26,6 +27,7 @@ class Filter(BaseModel):
         (), description="Ids of documents, or patterns such as manuals/*; * also stands for slashes. Any of them."
     )
     kinds: tuple[str, ...] = Field((), description="Kinds of files by their suffix, such as pdf. Any of them.")
+    since: date | None = Field(None, description="First day, here, on which the file may have been changed last.")
 
     @field_validator("kinds")
     @classmethod
@@ -36,11 +38,18 @@ class Filter(BaseModel):
     @property
     def is_empty(self) -> bool:
         """Whether every document passes."""
-        return not self.documents and not self.kinds
+        return not self.documents and not self.kinds and self.since is None
 
-    def allows(self, document_id: str) -> bool:
-        """Whether the document of that id passes."""
+    def allows(self, document_id: str, *, modified: datetime | None = None) -> bool:
+        """Whether a document passes.
+
+        Args:
+            document_id: Its id.
+            modified: When its file was changed last; None if that is not known.
+        """
         name = unicodedata.normalize("NFC", document_id)
+        if self.since is not None and (modified is None or modified.date() < self.since):
+            return False
         return (not self.documents or any(_matches(name, pattern) for pattern in self.documents)) and (
             not self.kinds or kind_of(name) in self.kinds
         )
@@ -59,12 +68,20 @@ def allowed_chunks(connection: sqlite3.Connection, where: Filter) -> list[str]:
         connection: To a collection's ledger.
         where: What passes.
     """
-    names = [str(name) for (name,) in connection.execute("SELECT id FROM documents ORDER BY id")]
+    found = connection.execute(
+        "SELECT documents.id, max(files.modified_ns) FROM documents LEFT JOIN files ON files.document = documents.id "
+        "GROUP BY documents.id"
+    )
+    names = [name for name, changed_ns in found if where.allows(name, modified=_local_time(changed_ns))]
     rows = connection.execute(
         "SELECT id FROM chunks WHERE document IN (SELECT value FROM json_each(?)) ORDER BY document, row",
-        (json.dumps([name for name in names if where.allows(name)]),),
+        (json.dumps(names),),
     )
     return [str(chunk_id) for (chunk_id,) in rows]
+
+
+def _local_time(changed_ns: int | None) -> datetime | None:
+    return datetime.fromtimestamp(changed_ns / 1e9).astimezone() if changed_ns else None
 
 
 def _matches(name: str, pattern: str) -> bool:

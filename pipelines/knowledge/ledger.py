@@ -18,8 +18,7 @@ from pipelines.records import Chunk, Document
 from pipelines.text import search_terms
 from pipelines.workspace import replacing
 
-# How the keyword index splits and stems English; Chinese comes to it in pairs of characters.
-TOKENIZER = "porter unicode61 remove_diacritics 2"
+TOKENIZER = "porter unicode61 remove_diacritics 2"  # of the keyword index
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS documents (
     id TEXT PRIMARY KEY, root TEXT NOT NULL, sha256 TEXT NOT NULL, chunker TEXT NOT NULL, record TEXT NOT NULL

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from datetime import date
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from pipelines.knowledge.collection import opened_ledger, opened_retriever
 from pipelines.knowledge.filters import Filter
@@ -26,6 +27,7 @@ class SearchDocumentsParams(BaseModel):
         (), description="Only in documents of this id, or like this pattern, such as 'manuals/*'; may be repeated."
     )
     kind: tuple[str, ...] = Field((), description="Only in files of these kinds, such as pdf,md; may be repeated.")
+    since: str = Field("", description="Only in files changed on this day or later, such as 2026-01-31.")
     queries: int = Field(
         1, ge=1, le=8, description="How many wordings to search for; all but yours are written by the agent's model."
     )
@@ -33,6 +35,13 @@ class SearchDocumentsParams(BaseModel):
     max_tokens: int = Field(
         0, ge=0, description="Most tokens of all passages together, by the embedder's count; 0 for no limit."
     )
+
+    @field_validator("since")
+    @classmethod
+    def _check_since(cls, since: str) -> str:
+        if since:
+            date.fromisoformat(since)
+        return since
 
 
 class FoundPassage(BaseModel):
@@ -64,7 +73,8 @@ def search_documents(params: SearchDocumentsParams, context: Context) -> SearchD
     queries = [params.query]
     if params.queries > 1:
         queries += open_query_writer(context).reword(params.query, count=params.queries - 1)
-    where = Filter(documents=params.document, kinds=params.kind)
+    since = date.fromisoformat(params.since) if params.since else None
+    where = Filter(documents=params.document, kinds=params.kind, since=since)
     with opened_retriever(context, params.collection) as retriever, opened_ledger(context, params.collection) as ledger:
         among = None if where.is_empty else ledger.allowed(where)
         if among == []:
