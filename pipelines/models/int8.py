@@ -2,7 +2,8 @@
 
 Source:
     Jacob et al. 2018, Quantization and Training of Neural Networks, section 2, arXiv:1712.05877;
-    Xiao et al. 2023, SmoothQuant, section 4, arXiv:2211.10438.
+    Xiao et al. 2023, SmoothQuant, section 4, arXiv:2211.10438; Dettmers et al. 2022, LLM.int8(),
+    section 3.2, arXiv:2208.07339.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ import torch
 from pipelines.models.bert import BertEncoder, FeedForward, FloatLinear, Layer
 
 _LEAST = 1e-4
+# Inner values of a feed-forward layer that are far larger than the others, and stay as they are.
+_FEW = 16
+# How much larger the others may be than they were seen to be.
+_MARGIN = 1.2
 
 
 def is_supported() -> bool:
@@ -87,30 +92,31 @@ class Int8Linear:
 
 @dataclasses.dataclass(frozen=True)
 class _Int8FeedForward:
-    """Both layers in 8 bits, and what passes between them too."""
+    """Both layers in 8 bits, and what passes between them too, but for a few large values."""
 
     up: Int8Linear
     down: Int8Linear
+    few: FeedForward
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.down.of_rounded(self.up.gelu_for(hidden, self.down))
+        return self.down.of_rounded(self.up.gelu_for(hidden, self.down)).add_(self.few(hidden))
 
 
 class _Watched:
     """A linear layer that remembers the range of each of its inputs."""
 
     def __init__(self, linear: FloatLinear) -> None:
-        self._linear = linear
-        self._low = torch.zeros(linear.weight.shape[1])
-        self._high = torch.zeros(linear.weight.shape[1])
+        self.linear = linear
+        self.low = torch.zeros(linear.weight.shape[1])
+        self.high = torch.zeros(linear.weight.shape[1])
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
-        self._low = torch.minimum(self._low, hidden.float().amin(dim=0))
-        self._high = torch.maximum(self._high, hidden.float().amax(dim=0))
-        return self._linear(hidden)
+        self.low = torch.minimum(self.low, hidden.float().amin(dim=0))
+        self.high = torch.maximum(self.high, hidden.float().amax(dim=0))
+        return self.linear(hidden)
 
-    def quantized(self, *, is_smoothed: bool = True) -> Int8Linear:
-        return Int8Linear(self._linear, low=self._low, high=self._high, is_smoothed=is_smoothed)
+    def quantized(self) -> Int8Linear:
+        return Int8Linear(self.linear, low=self.low, high=self.high)
 
 
 def _watched(layer: Layer) -> Layer:
@@ -122,11 +128,33 @@ def _watched(layer: Layer) -> Layer:
 
 def _quantized(layer: Layer) -> Layer:
     inner = cast(FeedForward, layer.feed_forward)
-    up, down = cast(_Watched, inner.up), cast(_Watched, inner.down)
     return dataclasses.replace(
         layer,
         qkv=cast(_Watched, layer.qkv).quantized(),
         attended=cast(_Watched, layer.attended).quantized(),
-        # What GELU gives cannot be smoothed: the layer before it rounds its results with one scale.
-        feed_forward=_Int8FeedForward(up.quantized(), down.quantized(is_smoothed=False)),
+        feed_forward=_quantized_ends(cast(_Watched, inner.up), cast(_Watched, inner.down)),
+    )
+
+
+def _quantized_ends(up: _Watched, down: _Watched) -> _Int8FeedForward:
+    """Return a feed-forward layer in 8 bits.
+
+    What GELU gives cannot be smoothed, because the layer before it rounds its results with one
+    scale; so the inner values that reach furthest are computed apart, with their own weights.
+    """
+    few = down.high.topk(min(_FEW, len(down.high) // 4)).indices
+    others = torch.ones_like(down.high).index_fill_(0, few, 0)
+    bias = down.linear.bias
+    return _Int8FeedForward(
+        up.quantized(),
+        Int8Linear(
+            FloatLinear(down.linear.weight * others.to(bias.dtype), bias),
+            low=down.low,
+            high=down.high * others * _MARGIN,
+            is_smoothed=False,
+        ),
+        FeedForward(
+            FloatLinear(up.linear.weight[few].contiguous(), up.linear.bias[few]),
+            FloatLinear(down.linear.weight[:, few].contiguous(), torch.zeros_like(bias)),
+        ),
     )
