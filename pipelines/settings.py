@@ -70,10 +70,24 @@ class Settings(BaseSettings):
     agent_key: SecretStr = Field(
         SecretStr(""), description="Key for the agent's endpoint; only as a variable, next to its URL."
     )
+    embedder_model: str = Field(
+        "",
+        description="Model that makes vectors of texts: a name of models list, the path of a sentence-transformers "
+        "folder, or, with embedder_url, its name there; the embedded English one if empty.",
+    )
+    embedder_url: str = Field(
+        "", description="Base URL of an OpenAI-compatible endpoint that is to make the vectors, ending in /v1."
+    )
+    embedder_key: SecretStr = Field(
+        SecretStr(""), description="Key for the embedder's endpoint; only as a variable, next to its URL."
+    )
     models_folder: Path = Field(
         default_factory=lambda: data_home() / "models", description="Where converted models are kept."
     )
     threads: int = Field(0, ge=0, description="Threads for the local models; 0 takes all cores.")
+    chroma_url: str = Field(
+        "", description="Chroma server for the vectors, as http or https URL; they stay in the workspace if empty."
+    )
     mlflow_url: str = Field(
         "", description="MLflow that training reports to, as http, https or file URL; nothing is sent if empty."
     )
@@ -112,6 +126,12 @@ class Settings(BaseSettings):
             return teacher
         return teacher.model_copy(update={"model": self.agent_model})
 
+    def embedder(self) -> Endpoint | None:
+        """Return the endpoint that makes vectors, or None where a local model does."""
+        if not self.embedder_url:
+            return None
+        return _endpoint("embedder", self.embedder_url, self.embedder_model, self.embedder_key)
+
 
 def is_local(endpoint: Endpoint) -> bool:
     """Whether an endpoint is on this machine."""
@@ -132,7 +152,7 @@ def load_settings(folder: Path) -> Settings:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{path} is not valid TOML: {error}") from error
     values.pop("workspace_version", None)
-    for secret in ("teacher_key", "agent_key"):
+    for secret in ("teacher_key", "agent_key", "embedder_key"):
         if secret in values:
             raise SettingsError(
                 f"{path} holds {secret}; a file that gets shared is no place for a key",

@@ -66,7 +66,7 @@ def refused(status: int, message: str = "no", **headers: str) -> Reply:
 
 
 class FakeOpenAI:
-    """Serves `/v1/chat/completions`, plain and streamed, and `/v1/models`.
+    """Serves `/v1/chat/completions`, plain and streamed, `/v1/models`, and `/v1/embeddings` by replies with a body.
 
     A call takes the next of `replies`: a text, a `Reply`, or a function of the call. When
     they are used up, `respond` answers, if it is set; any other call is unscripted.
@@ -156,7 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Answer a chat completion as scripted."""
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        if self.path != "/v1/chat/completions":
+        if self.path not in ("/v1/chat/completions", "/v1/embeddings"):
             self._send(refused(404, f"no such path: {self.path}"))
             return
         headers = {name.lower(): value for name, value in self.headers.items()}

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
-from pipelines.chatbot.answer import Answer, Answerer, standalone
+from pipelines.chatbot.answer import Answer, Answerer
 from pipelines.knowledge.add import ADD_DOCUMENTS, AddDocumentsParams
 from pipelines.knowledge.collection import opened_retriever
 from pipelines.knowledge.documents import SHOW_DOCUMENT, ShowDocumentParams
 from pipelines.knowledge.retrieve import Retriever
+from pipelines.knowledge.rewrite import open_query_writer, standalone
 from pipelines.models.engine import Completion, Engine, Loss, Prompt, Sampling
 from pipelines.models.nearest import NearestFinder
 from pipelines.operation import Context, open_context
 from pipelines.prompting import answer_prompt, refusal
 from pipelines.records import Language, Message, Quote
+from tests.fake_openai import FakeOpenAI
 from tests.test_docs import packaged_embedder, with_embedder
 
 HANDBOOK = {
@@ -38,6 +41,7 @@ class ScriptedEngine:
     """An `Engine` that says what it is told to, in pieces, and keeps what it was asked."""
 
     name = "scripted"
+    context_tokens = 2_048
 
     def __init__(self, *pieces: str) -> None:
         self.prompts: list[tuple[Message, ...]] = []
@@ -54,6 +58,10 @@ class ScriptedEngine:
         self.prompts.append(prompt)
         self.samplings.append(sampling)
         yield from self._pieces
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """Count words."""
+        return sum(len(message.content.split()) for message in prompt if not isinstance(message, str))
 
     def losses(self, conversations: Sequence[tuple[Message, ...]]) -> list[Loss]:
         """Refuse: nobody chats for the loss."""
@@ -96,7 +104,8 @@ class Chatbot:
     def ask(self, question: str, engine: Engine, *, previous: str = "", passages: int = 3) -> Answer:
         """Ask one question."""
         answerer = Answerer(self.retriever, engine, self.nearest, passages=passages)
-        return answerer.answer(question, previous=previous)
+        history = [Message(role="user", content=previous)] if previous else []
+        return answerer.answer(question, history=history)
 
 
 @pytest.fixture
@@ -321,3 +330,34 @@ def test_the_first_question_stands_alone(question: str) -> None:
 def test_questions_are_put_on_one_line() -> None:
     """White space of what people type does not get into a prompt."""
     assert standalone(" Why\n is  that? ", f" {DEPOSIT}\n") == f"{DEPOSIT} Why is that?"
+
+
+@pytest.mark.parametrize("shown", [1, 2, 3])
+def test_passages_that_do_not_fit_the_context_are_left_out_and_told(chatbot: Chatbot, shown: int) -> None:
+    """The best are kept, whole, and the prompt with its answer never passes what the model takes."""
+    roomy, narrow = ScriptedEngine(PROVED), ScriptedEngine(PROVED)
+    fitting = chatbot.ask(DEPOSIT, roomy, passages=shown)
+    narrow.context_tokens = roomy.count_tokens(roomy.prompts[0]) + answer_prompt("en").defaults["max_tokens"]
+    answer = chatbot.ask(DEPOSIT, narrow, passages=3)
+    assert narrow.prompts == roomy.prompts
+    assert answer.passages == fitting.passages
+    assert answer.left_out.over_budget == len(answer.left_out.documents) == 3 - shown
+
+
+def test_a_completed_question_is_what_is_answered(
+    chatbot: Chatbot, fake_openai: FakeOpenAI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model of the agent says what is meant; the student is asked that, and the own words are searched too."""
+    monkeypatch.setenv("ASSISTANT_AGENT_URL", fake_openai.url)
+    monkeypatch.setenv("ASSISTANT_AGENT_MODEL", "fake-model")
+    fake_openai.replies.append('{"question": "Is the deposit for a rented bicycle free for all?"}')
+    engine = ScriptedEngine(PROVED)
+    writer = open_query_writer(open_context(tmp_path))
+    answerer = Answerer(chatbot.retriever, engine, chatbot.nearest, passages=1, writer=writer)
+    answer = answerer.answer("And is that free for all?", history=[Message(role="user", content=DEPOSIT)])
+    assert answer.queries == (
+        "Is the deposit for a rented bicycle free for all?",
+        f"{DEPOSIT} And is that free for all?",
+    )
+    assert "Question: Is the deposit for a rented bicycle free for all?\n" in engine.prompts[0][1].content
+    assert [quote.document for quote in answer.citations] == ["deposits.md"]

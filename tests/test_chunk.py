@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.knowledge.chunk import SIZE_CHARS, chunk_document
-from pipelines.knowledge.markup import PlainText
-from pipelines.records import Document
+from pipelines.knowledge.chunk import SIZE_CHARS, TokenLimit, chunk_document
+from pipelines.knowledge.reading.plain import PlainText
+from pipelines.records import Chunk, Document
 
 WORD = st.sampled_from(["a", "bike", "Nine", "e.g.", "3.5", "end.", "Why?", "-", "•", "\n", "租车", "开门。", "x" * 50])
 BLOCK = st.lists(WORD, min_size=1, max_size=30).map(" ".join)
@@ -90,6 +90,40 @@ def test_what_is_added_at_the_end_moves_nothing_before(document: Document) -> No
     )
     before = [chunk.id for chunk in chunk_document(document)]
     assert [chunk.id for chunk in chunk_document(longer)][:-1] == before
+
+
+@given(documents(), SIZES, st.integers(20, 90))
+def test_headings_and_text_fit_the_embedder(document: Document, size: int, max_tokens: int) -> None:
+    """Where each character is a token, headings and text and what begins and ends them are never too many."""
+    limit = TokenLimit(max_tokens=max_tokens, tokenize=lambda text: [ord(character) for character in text])
+    chunks = chunk_document(document, size_chars=size, limit=limit)
+    assert all(len(f"{chunk.heading}\n{chunk.text}") + 2 <= max_tokens for chunk in chunks)
+    whole = chunk_document(document, size_chars=size)
+    assert _characters(chunks) == _characters(whole), "a limit leaves nothing out"
+
+
+def _characters(chunks: list[Chunk]) -> str:
+    """Return what chunks say, without space and without list marks, which do not begin a chunk."""
+    return "".join("".join(chunk.text.split()) for chunk in chunks).translate({ord("-"): None, ord("•"): None})
+
+
+@pytest.mark.parametrize("line", ["x" * 10_000, "cell," * 2_000, "租车押金四十欧元" * 1_250, "a word " * 1_430])
+def test_a_line_of_ten_thousand_characters_is_cut(line: str) -> None:
+    """A table's row, code, or Chinese without a stop is cut to what fits, and nothing of it is lost."""
+    limit = TokenLimit(max_tokens=128, tokenize=lambda text: [ord(character) for character in text])
+    document = make_document(write((1, "A very long heading " * 20), (2, "Below it"), (0, line)))
+    chunks = chunk_document(document, limit=limit)
+    assert all(len(chunk.heading) + len(chunk.text) <= 126 for chunk in chunks)
+    assert _characters(chunks) == "".join(line.split())
+
+
+def test_what_stands_above_leaves_ids_as_they_are() -> None:
+    """An id is made of the text and of how often it came before, so what is put before it changes nothing."""
+    blocks = [(1, "Shop"), (0, "We open at nine."), (1, "Branch"), (0, "We open at nine.")]
+    before = chunk_document(make_document(write(*blocks)))
+    after = chunk_document(make_document(write((0, "News."), *blocks)))
+    assert [chunk.id for chunk in after[1:]] == [chunk.id for chunk in before]
+    assert before[0].id != before[1].id
 
 
 def test_ids_differ_between_documents_and_texts() -> None:

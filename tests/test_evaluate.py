@@ -331,15 +331,15 @@ def test_few_shot_examples_show_a_refusal() -> None:
     assert [turn.content == refusal("en") for turn in turns[1::2]] == [False, False, False, True]
 
 
-def test_a_search_finds_what_a_question_is_about() -> None:
+def test_a_search_finds_what_a_question_is_about(context: Context) -> None:
     """Of all chunks, those that answer come first."""
     chunks, examples = make_house(12)
     by_id = {chunk.id: chunk for chunk in chunks}
     questions = [example.question for example in examples]
-    found = find_passages(questions, by_id, packaged_embedder(), top_k=2)
+    found = find_passages(questions, by_id, packaged_embedder(), context, top_k=2)
     assert [passages[0].id for passages in found] == [example.source for example in examples]
     assert {len(passages) for passages in found} == {2}
-    assert find_passages(["Where?"], {}, packaged_embedder(), top_k=2) == [[]]
+    assert find_passages(["Where?"], {}, packaged_embedder(), context, top_k=2) == [[]]
 
 
 # ---- end to end

@@ -12,7 +12,7 @@ from rich.text import Text
 from assistant.terminal import reports
 from assistant.terminal.console import Terminal
 from assistant.terminal.lines import LineReader
-from pipelines.records import Passage
+from pipelines.records import Message, Passage
 from pipelines.text import clean_text
 
 _COMMANDS = {
@@ -25,13 +25,14 @@ _COMMANDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """What a chatbot gave back: the report to show, and the passages behind it."""
+    """What a chatbot gave back: its words, the report to show, and the passages behind it."""
 
+    answer: str
     report: BaseModel
     passages: Sequence[Passage]
 
 
-Ask = Callable[[str, str, Callable[[str], None]], Turn]  # question, the one before, told each piece
+Ask = Callable[[str, Sequence[Message], Callable[[str], None]], Turn]  # question, what was said, told each piece
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Chat:
     terminal: Terminal
     reader: LineReader
     ask: Ask
-    _previous: str = ""
+    _history: list[Message] = field(default_factory=list)
     _passages: Sequence[Passage] = field(default_factory=tuple)
 
     def run(self, greeting: str) -> None:
@@ -71,18 +72,19 @@ class Chat:
                     written.append(clean_text(piece))
                     live.update(written)
 
-                turn = self.ask(question, self._previous, show)
+                turn = self.ask(question, self._history, show)
         except KeyboardInterrupt:
             self.terminal.out.print(Text(self.terminal.say("The answer was stopped."), style="yellow"))
             return
-        self._previous, self._passages = question, turn.passages
+        self._history += [Message(role="user", content=question), Message(role="assistant", content=turn.answer)]
+        self._passages = turn.passages
         for renderable in reports.render(turn.report, self.terminal.say):
             self.terminal.out.print(renderable)
         self.terminal.out.print()
 
     def _command(self, line: str) -> None:
         if line == "/clear":
-            self._previous, self._passages = "", ()
+            self._history, self._passages = [], ()
         elif line == "/sources":
             for number, passage in enumerate(self._passages, start=1):
                 chunk = passage.chunk

@@ -39,6 +39,18 @@ _CHINESE = {
     "steps": "步数",
     "evaluation": "评测",
     "newest": "最新",
+    # how well passages are found
+    "asking questions": "提问",
+    "{n} questions whose passage is known": "{n} 个已知出处的问题",
+    "as the chatbot searches": "聊天机器人所用的检索",
+    "reciprocal rank fusion": "倒数排名融合",
+    "dense": "向量检索",
+    "A search takes {p50_ms} ms (median), {p95_ms} ms (95th percentile).": (
+        "一次检索用时：中位数 {p50_ms} 毫秒，第 95 百分位 {p95_ms} 毫秒。"
+    ),
+    "Answerable or not": "能否回答",
+    "wrongly refused": "误拒",
+    "wrongly answered": "误答",
     "engine": "训练引擎",
     "head": "任务头",
     # the reports of a training run
@@ -97,8 +109,7 @@ _CHINESE = {
     "tuned, no passages": "微调后，无段落",
     "the exported model": "导出的模型",
     "95% interval of the difference: {low} to {high}.": "差异的 95% 区间：{low} 到 {high}。",
-    "Right where the other is wrong: {tuned_only}; wrong where the other is right: "
-    "{other_only} (exact McNemar test, p = {p_value}).": (
+    "Right, the other wrong: {tuned_only}; wrong, the other right: {other_only} (exact McNemar test, p = {p_value}).": (
         "仅微调后答对：{tuned_only}；仅另一方答对：{other_only}（McNemar 精确检验，p = {p_value}）。"
     ),
     # exported and labelling models
@@ -138,6 +149,11 @@ _CHINESE = {
     "See --help.": "请看 --help。",
     "Note": "提示",
     "Stopped. Run the same command again to go on from here.": "已停止。再次运行同一命令即可从这里继续。",
+    # what was found
+    "The documents answer this with a probability of {share}.": "文档能回答此问题的概率为 {share}。",
+    "Also searched": "另外检索了",
+    "{n} more say the same and are not shown.": "另有 {n} 个段落内容相同，未显示。",
+    "{n} more did not fit: {documents}": "另有 {n} 个段落超出词元上限：{documents}",
     # answers and chat
     "Sources": "出处",
     "page {page}": "第 {page} 页",

@@ -11,14 +11,19 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from assistant.terminal import trainings
+from assistant.terminal import documents, trainings
 from assistant.terminal.fields import Say, facts, fields, labelled, rows
 from pipelines.chatbot.ask import AskReport
 from pipelines.evaluation.report import ARM_TITLES
+from pipelines.knowledge.measuring.report import ARM_TITLES as RETRIEVAL_TITLES
+from pipelines.knowledge.measuring.report import EvaluateDocumentsReport, Figures
+from pipelines.knowledge.search import FoundPassage, SearchDocumentsReport
 from pipelines.records import Quote
 from pipelines.text import clean_text, fold_space
 
 View = Callable[[BaseModel, Say], Iterable[RenderableType]]
+_WORST = 5  # documents
+_LIKELY = 0.5
 
 
 def render(report: BaseModel, say: Say) -> Iterable[RenderableType]:
@@ -77,8 +82,7 @@ def _evaluation(report: BaseModel, say: Say) -> Iterable[RenderableType]:
 
 _INTERVAL = "95% interval of the difference: {low} to {high}."
 _MCNEMAR = (
-    "Right where the other is wrong: {tuned_only}; wrong where the other is right: "
-    "{other_only} (exact McNemar test, p = {p_value})."
+    "Right, the other wrong: {tuned_only}; wrong, the other right: {other_only} (exact McNemar test, p = {p_value})."
 )
 
 
@@ -102,6 +106,30 @@ def _head_evaluation(report: BaseModel, say: Say) -> Iterable[RenderableType]:
     yield Text(clean_text(values["summary"]), style="bold")
     yield Text(f"Expected calibration error: {_score(values['calibration']['expected_error']) or 'not measured'}")
     yield Text(f"The whole report: {values['page']}", style="dim")
+
+
+def _retrieval(report: BaseModel, say: Say) -> Iterable[RenderableType]:
+    assert isinstance(report, EvaluateDocumentsReport)
+    table = Table(title=say("{n} questions whose passage is known", n=report.n))
+    table.add_column("")
+    for column in ("recall@1", "recall@5", "recall@10", "nDCG@10", "MRR@10"):
+        table.add_column(column, justify="right")
+    named: list[tuple[str, Figures]] = [(say(RETRIEVAL_TITLES[each.arm]), each) for each in report.arms]
+    named += [(each.name, each) for each in (*report.languages, *report.documents[:_WORST])]
+    for number, (name, each) in enumerate(named):
+        values = (each.recall_at_1, each.recall_at_5, each.recall_at_10, each.ndcg_at_10, each.mrr_at_10)
+        table.add_row(Text(clean_text(name)), *map(_score, values), style="bold" if number == 0 else "")
+        if number + 1 in (len(report.arms), len(report.arms) + len(report.languages)):
+            table.add_section()
+    yield table
+    yield Text(report.summary, style="bold")
+    yield Text(say("A search takes {p50_ms} ms (median), {p95_ms} ms (95th percentile).", **dict(report.latency)))
+    if report.answerability is not None:
+        told = report.answerability
+        refused, answered = f"{told.wrongly_refused:.0%}", f"{told.wrongly_answered:.0%}"
+        line = f"{say('Answerable or not')}: AUROC {told.auroc:.3f}; "
+        yield Text(f"{line}{say('wrongly refused')} {refused}, {say('wrongly answered')} {answered}")
+    yield Text(f"{say('The whole report:')} {report.page}", style="dim")
 
 
 def _score(value: float | None) -> str:
@@ -138,13 +166,44 @@ def _document(report: BaseModel, say: Say) -> Iterable[RenderableType]:
 
 
 def _passages(report: BaseModel, say: Say) -> Iterable[RenderableType]:
-    del say
-    for number, passage in enumerate(report.model_dump()["passages"], start=1):
-        yield Text(
-            f"{number}. {passage['document']}:{passage['start']}-{passage['end']}  {passage['score']:.2f}",
-            style="cyan",
-        )
-        yield Padding(Text(clean_text(passage["text"])), (0, 0, 1, 3))
+    assert isinstance(report, SearchDocumentsReport)
+    told = say("The documents answer this with a probability of {share}.", share=f"{report.answerable:.0%}")
+    yield Text(told, style="green" if report.answerable >= _LIKELY else "yellow")
+    if not report.passages:
+        yield Text(say("Nothing was found."), style="yellow")
+    for query in report.queries[1:]:
+        yield Text(f"{say('Also searched')}: {clean_text(query)}", style="dim")
+    for number, passage in enumerate(report.passages, start=1):
+        yield _title(number, passage, say)
+        yield Padding(_marked(passage), (0, 0, 1, 3))
+    left_out = report.left_out
+    if left_out.duplicates:
+        yield Text(say("{n} more say the same and are not shown.", n=left_out.duplicates), style="dim")
+    if left_out.over_budget:
+        documents = ", ".join(map(clean_text, left_out.documents))
+        told = say("{n} more did not fit: {documents}", n=left_out.over_budget, documents=documents)
+        yield Text(told, style="yellow")
+
+
+def _marked(passage: FoundPassage) -> Text:
+    """Return a passage's text with the query's words marked."""
+    text, position = Text(), 0
+    for start, end in passage.marks:
+        text.append(clean_text(passage.text[position:start]))
+        text.append(clean_text(passage.text[start:end]), style="bold yellow")
+        position = end
+    return text.append(clean_text(passage.text[position:]))
+
+
+def _title(number: int, passage: FoundPassage, say: Say) -> Text:
+    """Return the line above a passage: its place, the section, and the score."""
+    title = Text(f"{number}. {clean_text(passage.document)}:{passage.start}-{passage.end}", style="cyan")
+    if passage.page is not None:
+        title.append(f", {say('page {page}', page=passage.page)}")
+    title.append(f"  {passage.score:.3f}", style="bold")
+    if passage.heading:
+        title.append(f"  {fold_space(clean_text(passage.heading))}", style="dim")
+    return title
 
 
 def _forecast(report: BaseModel, say: Say) -> Iterable[RenderableType]:
@@ -224,9 +283,12 @@ def _certain(text: Text, score: float) -> Text:
 
 
 _VIEWS: dict[str, View] = {
+    "AddDocumentsReport": documents.show_addition,
     "AskReport": _answer,
     "BuildReport": _build,
+    "ListDocumentsReport": documents.list_documents,
     "ListAdaptersReport": trainings.list_adapters,
+    "EvaluateDocumentsReport": _retrieval,
     "EvaluateHeadReport": _head_evaluation,
     "EvaluateReport": _evaluation,
     "ExplainReport": _explain,

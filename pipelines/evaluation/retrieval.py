@@ -6,45 +6,41 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipelines.knowledge.add import embedding_text
+from pipelines.knowledge.collection import open_index
+from pipelines.knowledge.index import embed_chunks
 from pipelines.knowledge.ledger import KnowledgeLedger
-from pipelines.knowledge.retrieve import fuse
+from pipelines.knowledge.retrieve import Retriever
+from pipelines.knowledge.stored import StoredVectors
+from pipelines.knowledge.vectors import VectorStore
 from pipelines.models.embedder import Embedder
+from pipelines.operation import Context
 from pipelines.records import Chunk, Document, content_id
-
-_POOL = 50
 
 
 def find_passages(
-    questions: Sequence[str], chunks: Mapping[str, Chunk], embedder: Embedder, *, top_k: int
+    questions: Sequence[str], chunks: Mapping[str, Chunk], embedder: Embedder, context: Context, *, top_k: int
 ) -> list[list[Chunk]]:
-    """Return the best passages for each question, by dense and keyword search fused.
+    """Return the best passages for each question.
 
     The dataset may have been made of several collections, or of none that is still here, so
     its chunks are indexed in a folder that is removed again.
     """
-    ordered = list(chunks.values())
-    if not ordered:
+    if not chunks:
         return [[] for _ in questions]
-    cosines = embedder.embed(questions) @ embedder.embed([embedding_text(chunk) for chunk in ordered]).T
-    with tempfile.TemporaryDirectory() as folder:
-        ledger = KnowledgeLedger(Path(folder))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ledger, stored = KnowledgeLedger(folder), StoredVectors(folder)
         try:
-            _fill(ledger, ordered)
-            return [
-                [chunks[each] for each in _best(question, row, ordered, ledger)[:top_k]]
-                for question, row in zip(questions, cosines.tolist(), strict=True)
-            ]
+            _fill(ledger, list(chunks.values()))
+            for _batch in embed_chunks(list(chunks.values()), stored, embedder, context=context):
+                pass
+            version = stored.begin(embedder.name, model="")
+            store = VectorStore(stored, version, open_index(folder, version, context), exact_up_to=len(chunks))
+            retriever = Retriever(ledger, store, embedder)
+            return [[each.chunk for each in retriever.search(question, top_k=top_k)] for question in questions]
         finally:
+            stored.close()
             ledger.close()
-
-
-def _best(question: str, cosines: Sequence[float], ordered: Sequence[Chunk], ledger: KnowledgeLedger) -> list[str]:
-    keyword = dict(ledger.search(question, limit=_POOL))
-    dense = {chunk.id: cosine for chunk, cosine in zip(ordered, cosines, strict=True)}
-    nearest = sorted(dense, key=lambda each: -dense[each])[:_POOL]
-    scores = fuse({each: dense[each] for each in dict.fromkeys([*nearest, *keyword])}, keyword)
-    return sorted(scores, key=lambda each: (-scores[each], each))
 
 
 def _fill(ledger: KnowledgeLedger, chunks: Sequence[Chunk]) -> None:

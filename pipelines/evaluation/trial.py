@@ -131,7 +131,7 @@ class Trial:
         questions = [example.question for example in self._test]
         top_k = min(_MOST_FOUND, max((len(example.chunks) for example in self._test), default=0)) or 1
         embedder = self._context.models.open_embedder()
-        return find_passages(questions, self._material.chunks, embedder, top_k=top_k)
+        return find_passages(questions, self._material.chunks, embedder, self._context, top_k=top_k)
 
     def _share_found(self, found: Sequence[Sequence[Chunk]]) -> float | None:
         hits = [

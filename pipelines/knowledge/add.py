@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import time
 from pathlib import Path
 from typing import Annotated
@@ -11,18 +9,17 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from pipelines.errors import DataError
-from pipelines.knowledge.chunk import chunk_document
-from pipelines.knowledge.collection import open_store
+from pipelines.knowledge.index import update_index
 from pipelines.knowledge.ledger import KnowledgeLedger
-from pipelines.knowledge.parse import read_document
-from pipelines.knowledge.scan import Scan, readable_kinds, scan_folder
+from pipelines.knowledge.scan import Scan, readable_kinds, scan_folder, shown
+from pipelines.knowledge.turn import taking_turn
+from pipelines.knowledge.update import Cutter, DocumentChange, FolderUpdate, UpdateRules, update_ledger
 from pipelines.operation import Context, Operation, Positional
-from pipelines.records import Chunk, Name, write_records
-from pipelines.text import fold_space
-from pipelines.workspace import locked
+from pipelines.records import Name
 
-# What one kill can cost: the vectors of this many chunks.
-_BATCH = 128
+_MOST_CHANGES = 20
+# Folders that the workspace itself makes; what is in them was made of documents.
+_MADE = ("adapters", "bots", "datasets", "knowledge", "searches")
 
 
 class AddDocumentsParams(BaseModel):
@@ -31,6 +28,8 @@ class AddDocumentsParams(BaseModel):
     folder: Annotated[Path, Positional()] = Field(description="Folder, or single file, to add.")
     collection: Name = Field("default", description="Collection to add it to.")
     max_megabytes: float = Field(20.0, gt=0, description="Largest file to read.")
+    verify: bool = Field(False, description="Hash every file, also those that look as they did.")
+    retry: bool = Field(False, description="Try files again that could not be read, though they did not change.")
 
 
 class FailedDocument(BaseModel):
@@ -46,8 +45,10 @@ class AddDocumentsReport(BaseModel):
     collection: str
     added: int = 0
     updated: int = 0
+    renamed: int = 0
     unchanged: int = 0
     removed: int = 0
+    changes: list[DocumentChange] = Field([], description=f"The first {_MOST_CHANGES} changes.")
     failed: list[FailedDocument] = []
     documents: int = 0
     chunks: int = 0
@@ -58,25 +59,26 @@ def add_documents(params: AddDocumentsParams, context: Context) -> AddDocumentsR
     """Read the documents of a folder into a collection, to be searched and cited."""
     started = time.monotonic()
     root = context.resolve(params.folder)
-    scan = scan_folder(root)
+    made = [context.workspace.root / name for name in _MADE]
+    scan = scan_folder(root, without=made)
     if not scan.files:
-        raise _nothing_readable(root, scan)
-    report = AddDocumentsReport(collection=params.collection)
+        raise _nothing_readable(root, scan.failed)
     folder = context.workspace.knowledge(params.collection)
-    with locked(folder):
+    with taking_turn(folder, context):
         ledger = KnowledgeLedger(folder)
         try:
-            _update_ledger(root, scan, ledger, report, params, context)
-            report.documents, report.chunks = ledger.count()
-            if not report.documents:
-                raise _nothing_readable(root, scan)
-            write_records(context.workspace.chunks(params.collection), ledger.chunks())
-            _update_vectors(folder, ledger, context)
+            rules = UpdateRules(max_megabytes=params.max_megabytes, verify=params.verify, retry=params.retry)
+            update = update_ledger(scan, ledger, Cutter(folder, context), rules, context)
+            documents, chunks = ledger.count()
+            if not documents:
+                raise _nothing_readable(root, update.failed)
+            ledger.write_chunks(context.workspace.chunks(params.collection))
+            update_index(folder, ledger, context)
         finally:
             ledger.close()
-    for reason, count in sorted(scan.passed_over.items()):
-        context.notice(f"passed over {count} {reason} files; readable: {readable_kinds()}")
-    report.failed = [FailedDocument(document=name, reason=why) for name, why in sorted(scan.failed.items())]
+    _say_what_was_passed_over(scan, context)
+    report = _report(params.collection, update)
+    report.documents, report.chunks = documents, chunks
     report.seconds = round(time.monotonic() - started, 2)
     return report
 
@@ -84,83 +86,28 @@ def add_documents(params: AddDocumentsParams, context: Context) -> AddDocumentsR
 ADD_DOCUMENTS = Operation(params=AddDocumentsParams, report=AddDocumentsReport, run=add_documents)
 
 
-def _update_ledger(
-    root: Path,
-    scan: Scan,
-    ledger: KnowledgeLedger,
-    report: AddDocumentsReport,
-    params: AddDocumentsParams,
-    context: Context,
-) -> None:
-    """Read what is new or changed, and forget what is gone."""
-    known = ledger.known()
-    kept: set[str] = set()
-    for number, (name, path) in enumerate(scan.files.items(), start=1):
-        document_id = _unique_id(name, path, root, ledger, kept)
-        kept.add(document_id)
-        try:
-            if known.get(document_id) == _file_hash(path):
-                report.unchanged += 1
-            else:
-                document = read_document(path, document_id=document_id, max_megabytes=params.max_megabytes)
-                is_new = ledger.root_of(document_id) is None
-                ledger.replace(document, chunk_document(document), root=ledger.root_of(document_id) or str(root))
-                report.added += is_new
-                report.updated += not is_new
-        except DataError as error:
-            scan.failed[name] = f"{error} {error.hint}".strip()
-        context.progress("reading documents", number, len(scan.files))
-    for document_id in set(ledger.ids(str(root))) - kept:
-        ledger.remove(document_id)
-        report.removed += 1
+def _report(collection: str, update: FolderUpdate) -> AddDocumentsReport:
+    return AddDocumentsReport(
+        collection=collection,
+        added=update.count("added"),
+        updated=update.count("updated"),
+        renamed=update.count("renamed"),
+        unchanged=update.unchanged,
+        removed=update.count("removed"),
+        changes=update.changes[:_MOST_CHANGES],
+        failed=[FailedDocument(document=name, reason=why) for name, why in sorted(update.failed.items())],
+    )
 
 
-def _update_vectors(folder: Path, ledger: KnowledgeLedger, context: Context) -> None:
-    """Bring the vectors to what the ledger holds."""
-    embedder = context.models.open_embedder()
-    store = open_store(folder, embedder)
-    store.delete(ledger.removed())
-    ledger.forget_removed()
-    if store.count() < ledger.count_stored():
-        context.notice("the vector index has lost entries and is made again from the ledger")
-        ledger.mark_all_pending()
-    pending, stored = ledger.pending(), ledger.count_stored()
-    if pending and stored:
-        context.notice(f"{stored} chunks are indexed already; {len(pending)} are left")
-    for start in range(0, len(pending), _BATCH):
-        batch = pending[start : start + _BATCH]
-        ids = [chunk.id for chunk in batch]
-        store.upsert(ids, embedder.embed([embedding_text(chunk) for chunk in batch]))
-        ledger.mark_stored(ids)
-        context.progress("indexing", min(start + _BATCH, len(pending)), len(pending))
+def _say_what_was_passed_over(scan: Scan, context: Context) -> None:
+    for reason, count in sorted(scan.passed_over.items()):
+        context.notice(f"passed over {count} {reason} files; readable: {readable_kinds()}")
 
 
-def embedding_text(chunk: Chunk) -> str:
-    """Return what stands for a chunk in the vector index: its headings and its text."""
-    return f"{chunk.heading}\n{fold_space(chunk.text)}"
-
-
-def _unique_id(name: str, path: Path, root: Path, ledger: KnowledgeLedger, taken: set[str]) -> str:
-    """Return the id that the file has already; else its path below the root, or one like it that is free."""
-    known = ledger.id_of(str(path))
-    if known is not None:
-        return known
-    led = (f"{root.name}{number or ''}/{name}" for number in itertools.count())
-    return next(each for each in itertools.chain([name], led) if each not in taken and ledger.root_of(each) is None)
-
-
-def _file_hash(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", path=path) from error
-
-
-def _nothing_readable(root: Path, scan: Scan) -> DataError:
-    if scan.failed:
-        reasons = "; ".join(f"{name} {why}" for name, why in sorted(scan.failed.items())[:5])
-        return DataError(f"no document in {root} could be read: {reasons}", path=root)
+def _nothing_readable(root: Path, failed: dict[str, str]) -> DataError:
+    if failed:
+        reasons = "; ".join(f"{name} {why}" for name, why in sorted(failed.items())[:5])
+        return DataError(f"no document in {shown(root)} could be read: {reasons}", path=root)
     return DataError(
-        f"{root} holds no documents", path=root, hint=f"Put files of these kinds into it: {readable_kinds()}."
+        f"{shown(root)} holds no documents", path=root, hint=f"Put files of these kinds into it: {readable_kinds()}."
     )

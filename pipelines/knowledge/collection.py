@@ -13,10 +13,14 @@ from pipelines.lazy import lazy_import
 from pipelines.operation import Context
 
 if TYPE_CHECKING:
-    from pipelines.knowledge import retrieve, vectors
+    from pipelines.knowledge import owned, retrieve, served, stored, tuning, vectors
     from pipelines.models.embedder import Embedder
 else:
+    owned = lazy_import("pipelines.knowledge.owned", extra="docs")
     retrieve = lazy_import("pipelines.knowledge.retrieve", extra="docs")
+    served = lazy_import("pipelines.knowledge.served", extra="docs")
+    stored = lazy_import("pipelines.knowledge.stored", extra="docs")
+    tuning = lazy_import("pipelines.knowledge.tuning", extra="docs")
     vectors = lazy_import("pipelines.knowledge.vectors", extra="docs")
 
 
@@ -41,15 +45,49 @@ def opened_ledger(context: Context, collection: str) -> Iterator[KnowledgeLedger
         ledger.close()
 
 
-def open_store(folder: Path, embedder: Embedder) -> vectors.VectorStore:
-    """Open the vectors of the collection in `folder`."""
-    return vectors.VectorStore(folder / "chroma", embedder=embedder.name)
+@contextmanager
+def opened_vectors(folder: Path) -> Iterator[stored.StoredVectors]:
+    """Open the stored vectors of the collection in `folder`."""
+    opened = stored.StoredVectors(folder)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def open_index(folder: Path, version: stored.IndexVersion, context: Context) -> vectors.VectorIndex:
+    """Open the index of one version of the collection in `folder`, where the settings want it."""
+    if context.settings.chroma_url:
+        return served.ServedIndex(context.settings.chroma_url, version)
+    return owned.OwnedIndex(folder, version)
+
+
+def open_embedder(version: stored.IndexVersion | None, context: Context) -> Embedder:
+    """Open the embedder of a version, or the default one where there is none yet.
+
+    Raises:
+        DataError: What opens under its name is another model than the one that made the vectors.
+    """
+    model = version.model if version is not None else ""
+    embedder = context.models.open_embedder(model) if model else context.models.open_embedder()
+    if version is not None and embedder.name != version.embedder:
+        raise DataError(
+            f"the vectors of this collection were made by {version.embedder}, not by {embedder.name}",
+            hint="Embed it anew with: assistant docs reindex; until then, use the former model.",
+        )
+    return embedder
 
 
 @contextmanager
 def opened_retriever(context: Context, collection: str) -> Iterator[retrieve.Retriever]:
     """Open a collection for searching."""
-    with opened_ledger(context, collection) as ledger:
-        embedder = context.models.open_embedder()
-        store = open_store(context.workspace.knowledge(collection), embedder)
-        yield retrieve.Retriever(ledger, store, embedder)
+    folder = context.workspace.knowledge(collection)
+    with opened_ledger(context, collection) as ledger, opened_vectors(folder) as kept:
+        version = kept.serving()
+        embedder = open_embedder(version, context)
+        if version is None:
+            version = stored.IndexVersion(key="", embedder=embedder.name)  # nothing is embedded yet
+        exact_up_to = 0 if context.settings.chroma_url else vectors.EXACT_UP_TO
+        store = vectors.VectorStore(kept, version, open_index(folder, version, context), exact_up_to=exact_up_to)
+        fitted = tuning.load_tuning(folder, embedder=embedder.name)
+        yield retrieve.Retriever(ledger, store, embedder, tuning=fitted)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from pipelines.knowledge.collection import open_store, opened_ledger
+from pipelines.knowledge.collection import opened_ledger, opened_vectors
+from pipelines.knowledge.index import update_index
+from pipelines.knowledge.ledger import DocumentSummary
+from pipelines.knowledge.turn import taking_turn
 from pipelines.operation import Context, Operation, Plan, Positional
-from pipelines.records import Name, write_records
-from pipelines.workspace import locked
+from pipelines.records import Name
 
 _COLLECTION = Field("default", description="Collection to look in.")
+_MEGABYTE = 1_000_000
 
 
 class ListDocumentsParams(BaseModel):
     """What to list."""
 
-    collection: Name = _COLLECTION
+    collection: Name | None = Field(
+        None, description="Collection to look in; without, the only one, or a line for each of several."
+    )
 
 
 class DocumentLine(BaseModel):
@@ -28,32 +34,83 @@ class DocumentLine(BaseModel):
     characters: int
     pages: int
     chunks: int
+    state: Literal["indexed", "pending", "failed"] = Field(
+        description="Pending until all its vectors are stored; failed if its file cannot be read any more."
+    )
+
+
+class FailedFile(BaseModel):
+    """A file that could not be read when it was tried last, and why."""
+
+    document: str
+    reason: str
+
+
+class CollectionLine(BaseModel):
+    """One of several collections."""
+
+    collection: str
+    documents: int
+    chunks: int
+    pending: int
+    failed: int
+    embedder: str
+    megabytes: float
 
 
 class ListDocumentsReport(BaseModel):
-    """The documents of a collection."""
+    """The documents of a collection, or all collections."""
 
     collection: str
     documents: list[DocumentLine]
+    failed: list[FailedFile] = []
+    collections: list[CollectionLine] = []
 
 
 def list_documents(params: ListDocumentsParams, context: Context) -> ListDocumentsReport:
     """List the documents of a collection."""
-    with opened_ledger(context, params.collection) as ledger:
-        counts: dict[str, int] = {}
-        for chunk in ledger.chunks():
-            counts[chunk.document] = counts.get(chunk.document, 0) + 1
-        lines = [
-            DocumentLine(
-                document=document.id,
-                title=document.title,
-                characters=len(document.text),
-                pages=len(document.pages),
-                chunks=counts.get(document.id, 0),
-            )
-            for document in ledger.documents()
-        ]
-    return ListDocumentsReport(collection=params.collection, documents=lines)
+    names = [name for name in context.workspace.names("knowledge") if _ledger(name, context).is_file()]
+    if params.collection is None and len(names) > 1:
+        lines = [_collection_line(name, context) for name in names]
+        return ListDocumentsReport(collection="", documents=[], collections=lines)
+    collection = params.collection or next(iter(names), "default")
+    with opened_ledger(context, collection) as ledger:
+        return ListDocumentsReport(
+            collection=collection,
+            documents=[_line(summary) for summary in ledger.summaries()],
+            failed=[FailedFile(document=name, reason=reason) for name, reason in ledger.failures()],
+        )
+
+
+def _line(summary: DocumentSummary) -> DocumentLine:
+    return DocumentLine(
+        document=summary.id,
+        title=summary.title,
+        characters=summary.characters,
+        pages=summary.pages,
+        chunks=summary.chunks,
+        state="failed" if summary.failure else "pending" if summary.pending else "indexed",
+    )
+
+
+def _collection_line(name: str, context: Context) -> CollectionLine:
+    folder = context.workspace.knowledge(name)
+    with opened_ledger(context, name) as ledger, opened_vectors(folder) as stored:
+        documents, chunks = ledger.count()
+        version = stored.serving()
+        return CollectionLine(
+            collection=name,
+            documents=documents,
+            chunks=chunks,
+            pending=chunks - ledger.count_stored(),
+            failed=len(ledger.failures()),
+            embedder=version.embedder if version else "",
+            megabytes=round(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / _MEGABYTE, 1),
+        )
+
+
+def _ledger(collection: str, context: Context) -> Path:
+    return context.workspace.knowledge(collection) / "ledger.sqlite"
 
 
 LIST_DOCUMENTS = Operation(params=ListDocumentsParams, report=ListDocumentsReport, run=list_documents, is_reading=True)
@@ -112,12 +169,11 @@ def plan_remove(params: RemoveDocumentParams, context: Context) -> Plan:
 def remove_document(params: RemoveDocumentParams, context: Context) -> RemoveDocumentReport:
     """Remove a document from a collection; its file stays where it is."""
     folder = context.workspace.knowledge(params.collection)
-    with opened_ledger(context, params.collection) as ledger, locked(folder):
+    with opened_ledger(context, params.collection) as ledger, taking_turn(folder, context):
         ledger.document(params.document)
         ledger.remove(params.document)
-        open_store(folder, context.models.open_embedder()).delete(ledger.removed())
-        ledger.forget_removed()
-        write_records(context.workspace.chunks(params.collection), ledger.chunks())
+        update_index(folder, ledger, context)
+        ledger.write_chunks(context.workspace.chunks(params.collection))
         documents, chunks = ledger.count()
     return RemoveDocumentReport(removed=params.document, documents=documents, chunks=chunks)
 

@@ -3,104 +3,74 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Callable
+import os
+import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipelines.errors import DataError
-from pipelines.lazy import lazy_import
+from pipelines.knowledge.reading.formats import READABLE_SUFFIXES, read_source
+from pipelines.knowledge.reading.plain import Source
 from pipelines.records import Document
-from pipelines.text import clean_text, join_lines
 
-if TYPE_CHECKING:
-    from pipelines.knowledge import markup, pdf
-    from pipelines.knowledge.markup import PlainText
-else:
-    markup = lazy_import("pipelines.knowledge.markup", extra="docs")
-    pdf = lazy_import("pipelines.knowledge.pdf", extra="docs")
+__all__ = ["READABLE_SUFFIXES", "read_document"]
 
-_CHARSET = re.compile(rb"<meta[^>]+charset=[\"']?([\w-]+)", re.IGNORECASE)
 _MEGABYTE = 1_000_000
-_BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+# A file that was written to while it was read is read again, so often.
+_TRIES = 3
 
 
 def read_document(path: Path, *, document_id: str, max_megabytes: float) -> Document:
-    """Read a file.
+    """Read a file, in this process; `open_reader` does so where a hostile one can do no harm.
+
+    The hash is that of the bytes that were parsed, whatever became of the file since.
 
     Raises:
-        DataError: It cannot be read, is too large, not text, broken, or empty.
+        DataError: It cannot be read, is too large, broken, empty, or changes all the time.
     """
-    try:
-        size = path.stat().st_size
-        if size > max_megabytes * _MEGABYTE:
-            raise DataError(
-                f"{size / _MEGABYTE:.1f} MB is over the limit of {max_megabytes:g} MB",
-                path=path,
-                hint="Split the file, or raise --max-megabytes.",
-            )
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", path=path) from error
-    plain, pages = _READERS[path.suffix.lower()](content)
-    if not plain.text.strip():
+    content = _read_bytes(path, max_megabytes=max_megabytes)
+    plain = read_source(Source(content=content, name=path.name))
+    text = plain.text
+    if not text.strip():
         raise DataError("there is no text in it", path=path)
     return Document(
         id=document_id,
         source=str(path),
         title=plain.title or path.stem,
         sha256=hashlib.sha256(content).hexdigest(),
-        text=plain.text,
+        text=text,
         headings=tuple(plain.headings),
-        pages=tuple(pages),
+        pages=tuple(plain.pages),
+        notes=plain.notes,
     )
 
 
-def _read_html(content: bytes) -> tuple[PlainText, list[int]]:
-    declared = _CHARSET.search(content[:2048])
-    return markup.read_html(_decode(content, declared=declared[1].decode() if declared else "utf-8")), []
-
-
-def _read_markdown(content: bytes) -> tuple[PlainText, list[int]]:
-    return markup.read_markdown(_decode(content)), []
-
-
-def _read_text(content: bytes) -> tuple[PlainText, list[int]]:
-    plain = markup.PlainText()
-    for block in re.split(r"\n\s*\n", clean_text(_decode(content))):
-        # Hard-wrapped lines are one paragraph; indented or listed lines stay as they are.
-        lines = [line.rstrip() for line in block.strip("\n").split("\n")]
-        loose = any(re.match(r"\s|[-*•\d]", line) for line in lines[1:])
-        plain.add("\n".join(lines).strip() if loose else join_lines(lines))
-    return plain, []
-
-
-def _read_pdf(content: bytes) -> tuple[PlainText, list[int]]:
-    return pdf.read_pdf(content)
-
-
-_READERS: dict[str, Callable[[bytes], tuple[PlainText, list[int]]]] = {
-    ".htm": _read_html,
-    ".html": _read_html,
-    ".markdown": _read_markdown,
-    ".md": _read_markdown,
-    ".pdf": _read_pdf,
-    ".text": _read_text,
-    ".txt": _read_text,
-}
-READABLE_SUFFIXES = frozenset(_READERS)
-
-
-def _decode(content: bytes, *, declared: str = "utf-8") -> str:
-    encoding = next((name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark)), declared)
+def _read_bytes(path: Path, *, max_megabytes: float) -> bytes:
     try:
-        text = content.decode(encoding)
-    except (UnicodeError, LookupError) as error:
-        at = f" at byte {error.start}" if isinstance(error, UnicodeDecodeError) else ""
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise DataError("has a name that is not UTF-8", path=ascii(str(path)), hint="Rename the file.") from error
+    try:
+        for _try in range(_TRIES):
+            # Opening a pipe would wait for whoever writes to it, and reading a device might never end.
+            _check(path.stat(), path, max_megabytes=max_megabytes)
+            with path.open("rb") as file:
+                before = os.fstat(file.fileno())
+                _check(before, path, max_megabytes=max_megabytes)
+                content = file.read(before.st_size + 1)
+                after = os.fstat(file.fileno())
+            if len(content) == after.st_size and before.st_mtime_ns == after.st_mtime_ns:
+                return content
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", path=path, hint="Check its permissions.") from error
+    raise DataError("changes while it is read", path=path, hint="Run it again when nothing writes to the file.")
+
+
+def _check(status: os.stat_result, path: Path, *, max_megabytes: float) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError("is not a file", path=path, hint="Only regular files are read.")
+    if status.st_size > max_megabytes * _MEGABYTE:
         raise DataError(
-            f"is not {encoding.upper()} text{at}",
-            hint="Convert it, for example with: iconv -f GB18030 -t UTF-8 FILE (or -f CP1252).",
-        ) from error
-    if "\x00" in text:
-        raise DataError("is not a text file: it holds zero bytes")
-    return text
+            f"{status.st_size / _MEGABYTE:.1f} MB is over the limit of {max_megabytes:g} MB",
+            path=path,
+            hint="Split the file, or raise --max-megabytes.",
+        )

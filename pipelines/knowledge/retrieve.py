@@ -1,70 +1,166 @@
-"""Finds the passages for a query: dense and keyword search, fused."""
+"""Finds the passages for a query: dense and keyword search propose, late interaction decides."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy
 
+from pipelines.knowledge import interaction
+from pipelines.knowledge.fusion import Scores, Weights, fuse
 from pipelines.knowledge.ledger import KnowledgeLedger
-from pipelines.records import Passage
+from pipelines.knowledge.tuning import DEFAULT_TUNING, Tuning
+from pipelines.records import Chunk, Passage
 
 if TYPE_CHECKING:
     from pipelines.knowledge.vectors import VectorStore
     from pipelines.models.embedder import Embedder
 
-_POOL = 50
-# Weighted sum of standardized scores; on 1,500 SQuAD questions it found more than
-# reciprocal rank fusion (nDCG@10 0.896 against 0.868, BENCHMARKS.md).
-_DENSE_WEIGHT = 0.7
+# What either search proposes. A pool of 60 loses nothing that one of 200 finds (BENCHMARKS.md).
+POOL = 50
+# Chunks with no more between them than a heading or a blank line stand beside each other.
+_BESIDE_CHARS = 200
+_ALL = -1  # SQLite's limit that limits nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """What both searches propose for a query, with each one's score.
+
+    Attributes:
+        chunks: The chunks, each once.
+        dense: Cosine of query and chunk; float, (chunks,).
+        keyword: BM25, 0 without a match; float, (chunks,).
+        own: How well the chunk covers the query, from -1 to 1; float, (chunks,). None if the
+            embedder tells nothing of tokens.
+        around: The same, where a token may also be found in a neighbour of the pool.
+    """
+
+    chunks: Sequence[Chunk]
+    dense: Scores
+    keyword: Scores
+    own: Scores | None
+    around: Scores | None
+
+    def coverage(self, weights: Weights) -> Scores | None:
+        """Return how well each chunk covers the query, float, (chunks,); None if nothing tells."""
+        if self.own is None or self.around is None:
+            return None
+        return (1 - weights.around) * self.own + weights.around * self.around
+
+    def scores(self, weights: Weights) -> Scores:
+        """Return the fused score of each chunk; float, (chunks,)."""
+        return fuse(weights, dense=self.dense, keyword=self.keyword, coverage=self.coverage(weights))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a search came to.
+
+    Attributes:
+        passages: The passages, best first.
+        answerable: How likely it is that the documents answer the query at all, from 0 to 1.
+    """
+
+    passages: list[Passage]
+    answerable: float
 
 
 class Retriever:
     """Finds passages in one collection."""
 
-    def __init__(self, ledger: KnowledgeLedger, store: VectorStore, embedder: Embedder) -> None:
+    def __init__(
+        self, ledger: KnowledgeLedger, store: VectorStore, embedder: Embedder, *, tuning: Tuning = DEFAULT_TUNING
+    ) -> None:
         self._ledger = ledger
         self._store = store
         self._embedder = embedder
+        self._tuning = tuning
+        self._frequency = functools.lru_cache(maxsize=10_000)(ledger.frequency)
 
-    def search(self, query: str, *, top_k: int) -> list[Passage]:
-        """Find the passages for `query`, best first.
+    @property
+    def embedder(self) -> str:
+        """Name of the embedder."""
+        return self._embedder.name
 
-        Both searches propose a pool of chunks; each chunk of the pool gets its exact cosine
-        and its BM25 score (0 without a match), standardized over the pool and weighted.
+    def search(self, query: str, *, top_k: int, among: Sequence[str] | None = None) -> list[Passage]:
+        """Find the passages for `query`, best first."""
+        return self.find(query, top_k=top_k, among=among).passages
+
+    def answerable(self, query: str) -> float:
+        """Return how likely it is that the documents answer `query` at all, from 0 to 1."""
+        return self.find(query, top_k=1).answerable
+
+    def find(self, query: str, *, top_k: int, among: Sequence[str] | None = None) -> Found:
+        """Find the passages for a query, and how likely they are to answer it.
+
+        Args:
+            query: What to look for.
+            top_k: Most passages.
+            among: Ids of the chunks to choose from, if not all; none of them is missed.
         """
-        vector = self._embedder.embed([query])[0]
-        keyword = dict(self._ledger.search(query, limit=_POOL))
-        pool = list(dict.fromkeys([*self._store.nearest(vector, limit=_POOL), *keyword]))
-        if not pool:
-            return []
-        cosines = self._store.cosines(vector, pool)
-        scores = fuse(cosines, keyword)
-        best = sorted(scores, key=lambda chunk_id: (-scores[chunk_id], chunk_id))[:top_k]
-        chunks = self._ledger.find_chunks(best)
-        return [
-            Passage(chunk=chunks[chunk_id], score=scores[chunk_id], cosine=cosines[chunk_id])
-            for chunk_id in best
-            if chunk_id in chunks
+        pool = self.pool(query, among=among)
+        scores = pool.scores(self._tuning.weights)
+        best = sorted(range(len(pool.chunks)), key=lambda each: (-scores[each], pool.chunks[each].id))
+        passages = [
+            Passage(chunk=pool.chunks[each], score=float(scores[each]), cosine=float(pool.dense[each]))
+            for each in best[:top_k]
         ]
+        return Found(passages=passages, answerable=self._tuning.answerable(pool))
+
+    def pool(self, query: str, *, among: Sequence[str] | None = None) -> Pool:
+        """Return what both searches propose for a query, and how each scores it."""
+        vector = self._embedder.embed([query], kind="query")[0]
+        keyword = self._keyword(query, among)
+        found = self._ledger.find_chunks([*self._store.nearest(vector, limit=POOL, among=among), *keyword])
+        chunks = list(found.values())
+        cosines = self._store.cosines(vector, list(found)) if found else {}
+        own, around = self._coverage(query, chunks) if self._embedder.has_tokens and chunks else (None, None)
+        return Pool(
+            chunks=chunks,
+            dense=numpy.array([cosines.get(chunk.id, 0.0) for chunk in chunks], dtype=float),
+            keyword=numpy.array([keyword.get(chunk.id, 0.0) for chunk in chunks], dtype=float),
+            own=own,
+            around=around,
+        )
 
     def texts(self) -> list[str]:
         """Return the text of every chunk of the collection."""
         return [chunk.text for chunk in self._ledger.chunks()]
 
+    def _keyword(self, query: str, among: Sequence[str] | None) -> dict[str, float]:
+        """Return the chunks that keywords propose, and their BM25 scores."""
+        if among is None:
+            return dict(self._ledger.search(query, limit=POOL))
+        wanted = set(among)
+        matches = (match for match in self._ledger.search(query, limit=_ALL) if match[0] in wanted)
+        return dict(itertools.islice(matches, POOL))
 
-def fuse(dense: Mapping[str, float], keyword: Mapping[str, float]) -> dict[str, float]:
-    """Return the weighted sum of both standardized scores for every id of `dense`."""
-    ids = list(dense)
-    if not ids:
-        return {}
-    first = _standardize(numpy.array([dense[each] for each in ids]))
-    second = _standardize(numpy.array([keyword.get(each, 0.0) for each in ids]))
-    total = _DENSE_WEIGHT * first + (1 - _DENSE_WEIGHT) * second
-    return dict(zip(ids, total.tolist(), strict=True))
+    def _coverage(self, query: str, chunks: Sequence[Chunk]) -> tuple[Scores, Scores]:
+        """Return how well each chunk covers the query, alone and with its neighbours."""
+        [asked] = self._embedder.embed_tokens([query])
+        if not asked.tokens:
+            return numpy.zeros(len(chunks)), numpy.zeros(len(chunks))
+        signs = self._store.signs([chunk.id for chunk in chunks])
+        matches = interaction.token_matches(asked.vectors, [signs.get(chunk.id, b"") for chunk in chunks])
+        weights = interaction.query_weights(
+            query, asked.tokens, self._embedder, frequency=self._frequency, chunks=self._ledger.count()[1]
+        )
+        weights = weights / weights.sum()
+        return matches @ weights, _with_neighbours(matches, chunks) @ weights
 
 
-def _standardize(scores: numpy.ndarray) -> numpy.ndarray:
-    spread = float(scores.std())
-    return (scores - scores.mean()) / spread if spread > 0 else numpy.zeros_like(scores)
+def _with_neighbours(matches: numpy.ndarray, chunks: Sequence[Chunk]) -> numpy.ndarray:
+    """Return the best match of each token in a chunk or in those of the pool that stand beside it."""
+    order = sorted(range(len(chunks)), key=lambda each: (chunks[each].document, chunks[each].start))
+    best = matches.copy()
+    for first, second in itertools.pairwise(order):
+        one, other = chunks[first], chunks[second]
+        if one.document == other.document and other.start - one.end <= _BESIDE_CHARS:
+            best[first] = numpy.maximum(best[first], matches[second])
+            best[second] = numpy.maximum(best[second], matches[first])
+    return best

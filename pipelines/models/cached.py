@@ -23,6 +23,15 @@ class CachedEngine:
         """Name that changes whenever the weights do."""
         return self._engine.name
 
+    @property
+    def context_tokens(self) -> int:
+        """Longest prompt and continuation together."""
+        return self._engine.context_tokens
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """Return how many tokens a prompt is."""
+        return self._engine.count_tokens(prompt)
+
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, tuple[Completion, ...]]]:
         """Continue every prompt: first those that the ledger knows, then the others."""
         keys = [self._key(prompt, sampling) for prompt in prompts]

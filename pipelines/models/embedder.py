@@ -1,23 +1,24 @@
-"""Sentence embeddings by a transformer with mean pooling (sentence-transformers folders)."""
+"""Turns texts into vectors: the protocol, and models in folders of this machine."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoTokenizer
 
 from pipelines.errors import SettingsError
-from pipelines.models.hardware import fast_dtype
+from pipelines.models.encoder import Precision, open_encoder
+from pipelines.models.sentence_folder import read_sentence_folder, weights_hash
 
 Vectors = NDArray[numpy.float32]
-_BATCH_TOKENS = 8_192
+TextKind = Literal["query", "passage"]
+# Larger batches leave the processor's cache; smaller ones leave its units idle.
+_BATCH_TOKENS = 1_024
 
 
 class TokenVectors(NamedTuple):
@@ -34,99 +35,142 @@ class Embedder(Protocol):
     def name(self) -> str:
         """Name that changes whenever the vectors would."""
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """Return one vector per text; float, (texts, size), each of length 1."""
+    @property
+    def size(self) -> int:
+        """Numbers in a vector."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of a text that its vector stands for, special ones counted; the rest is cut off."""
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether tokens have vectors of their own; without, `embed_tokens` and `embed_both` raise."""
+
+    def embed(self, texts: Sequence[str], *, kind: TextKind = "passage") -> Vectors:
+        """Return one vector per text; float, (texts, size), each of length 1.
+
+        Some models are trained to embed what is asked otherwise than what is searched: `kind`
+        says which of both the texts are.
+        """
 
     def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
         """Return the tokens of each text with their vectors."""
 
+    def embed_both(self, texts: Sequence[str]) -> tuple[Vectors, list[TokenVectors]]:
+        """Return what `embed` and `embed_tokens` do, for passages, at the cost of one of them."""
+
     def tokenize(self, text: str) -> list[int]:
-        """Return the tokens of a text, without special ones."""
+        """Return all tokens of a text, without special ones."""
 
 
 class LocalEmbedder:
-    """An `Embedder` over a sentence-transformers folder with mean pooling.
+    """An `Embedder` over a sentence-transformers folder.
 
     Source:
         Reimers and Gurevych 2019, Sentence-BERT, section 3, arXiv:1908.10084.
     """
 
-    def __init__(self, folder: Path, *, name: str) -> None:
-        self._check_pooling(folder)
+    def __init__(
+        self, folder: Path, *, name: str, precision: Precision | None = None, remembered: Path | None = None
+    ) -> None:
+        """Load the model.
+
+        Args:
+            folder: Sentence-transformers folder, pooling by mean or by the first token.
+            name: What its own name begins with.
+            precision: Of the computation; None takes what is fastest on this machine.
+            remembered: File that remembers hashes of weights.
+
+        Raises:
+            SettingsError: The folder does not hold such a model.
+        """
+        self._folder = read_sentence_folder(folder)
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            self._model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=fast_dtype())
-        except (OSError, ValueError) as error:
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer
+            self._tokenizer.no_padding()
+            self._tokenizer.no_truncation()
+            self._tokenizer.encode_special_tokens = True  # "[SEP]" in a text is text
+            self._encoder = open_encoder(self._folder, encode=self._encode, precision=precision)
+        except (OSError, ValueError, KeyError, AttributeError) as error:
             raise SettingsError(f"{folder} does not hold an embedding model: {error}") from error
-        self._model.eval()
-        weights = (folder / "model.safetensors").stat()
-        digest = hashlib.sha256(f"{weights.st_size}:{(folder / 'config.json').read_text()}".encode())
-        self._name = f"{name}-{digest.hexdigest()[:8]}"
-        limits = json.loads((folder / "sentence_bert_config.json").read_text(encoding="utf-8"))
-        self._max_tokens = int(limits["max_seq_length"])
+        self._name = f"{name}-{weights_hash(folder, remembered=remembered)}"
 
     @property
     def name(self) -> str:
-        """Name that changes whenever the vectors would."""
+        """Name that changes whenever the vectors would, but for the rounding of the computation."""
         return self._name
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
+    @property
+    def size(self) -> int:
+        """Numbers in a vector."""
+        return self._encoder.size
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of a text that its vector stands for, special ones counted; the rest is cut off."""
+        return self._folder.max_tokens
+
+    @property
+    def has_tokens(self) -> bool:
+        """Tokens have vectors of their own."""
+        return True
+
+    def embed(self, texts: Sequence[str], *, kind: TextKind = "passage") -> Vectors:
         """Return one vector per text; float, (texts, size), each of length 1."""
-        vectors = numpy.zeros((len(texts), int(self._model.config.hidden_size)), dtype=numpy.float32)
-        for indices, hidden, mask in self._run([self._encode(text) for text in texts]):
-            weights = mask[..., None].float()
-            pooled = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
-            vectors[indices] = torch.nn.functional.normalize(pooled, dim=-1).numpy()
+        prefix = self._folder.query_prefix if kind == "query" else self._folder.passage_prefix
+        vectors = numpy.zeros((len(texts), self.size), dtype=numpy.float32)
+        for index, hidden in self._run(self._encode([prefix + text for text in texts])):
+            vectors[index] = self._pooled(hidden)
         return vectors
 
     def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
         """Return the tokens of each text with their vectors."""
-        encoded = [self._encode(text) for text in texts]
-        found: dict[int, TokenVectors] = {}
-        for indices, hidden, _mask in self._run(encoded):
-            unit = torch.nn.functional.normalize(hidden, dim=-1).numpy()
-            for row, index in enumerate(indices):
-                inner = slice(1, len(encoded[index]) - 1)  # between the tokens that begin and end a text
-                found[index] = TokenVectors(encoded[index][inner], unit[row, inner])
-        return [found[index] for index in range(len(texts))]
+        return self._embed_tokens(self._encode(texts), prefix=0)[1]
+
+    def embed_both(self, texts: Sequence[str]) -> tuple[Vectors, list[TokenVectors]]:
+        """Return the vectors of passages and those of their tokens, in one pass."""
+        prefix = self._folder.passage_prefix
+        return self._embed_tokens(self._encode([prefix + text for text in texts]), prefix=len(self.tokenize(prefix)))
 
     def tokenize(self, text: str) -> list[int]:
-        """Return the tokens of a text, without special ones."""
-        return self._encode(text)[1:-1]
+        """Return all tokens of a text, without special ones."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
-    def _encode(self, text: str) -> list[int]:
-        encoded = self._tokenizer(text, truncation=True, max_length=self._max_tokens, split_special_tokens=True)
-        return list(encoded.input_ids)
+    def _embed_tokens(self, encoded: Sequence[list[int]], *, prefix: int) -> tuple[Vectors, list[TokenVectors]]:
+        vectors = numpy.zeros((len(encoded), self.size), dtype=numpy.float32)
+        found: dict[int, TokenVectors] = {}
+        for index, hidden in self._run(encoded):
+            vectors[index] = self._pooled(hidden)
+            inner = slice(1 + prefix, len(hidden) - 1)  # between the tokens that begin and end a text
+            unit = torch.nn.functional.normalize(hidden[inner], dim=-1).numpy()
+            found[index] = TokenVectors(encoded[index][inner], unit)
+        return vectors, [found[index] for index in range(len(encoded))]
 
-    @torch.inference_mode()
-    def _run(self, encoded: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
-        """Yield, for batches of texts of like length, their indices, last layer and mask."""
-        order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
-        batch: list[int] = []
-        for index in order:
-            if batch and len(encoded[index]) * (len(batch) + 1) > _BATCH_TOKENS:
-                yield batch, *self._run_batch([encoded[i] for i in batch])
-                batch = []
-            batch.append(index)
-        if batch:
-            yield batch, *self._run_batch([encoded[i] for i in batch])
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of each text between those that begin and end it, cut to the limit."""
+        whole = (encoded.ids for encoded in self._tokenizer.encode_batch_fast(list(texts)))
+        return [ids if len(ids) <= self.max_tokens else [*ids[: self.max_tokens - 1], ids[-1]] for ids in whole]
 
-    def _run_batch(self, encoded: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        longest = max(map(len, encoded))
-        tokens = torch.zeros(len(encoded), longest, dtype=torch.long)
-        mask = torch.zeros(len(encoded), longest, dtype=torch.long)
-        for row, sequence in enumerate(encoded):
-            tokens[row, : len(sequence)] = torch.tensor(sequence)
-            mask[row, : len(sequence)] = 1
-        return self._model(input_ids=tokens, attention_mask=mask).last_hidden_state.float(), mask
+    def _run(self, encoded: Sequence[Sequence[int]]) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield the index and the tokens' vectors, (tokens, size), of each text, not in order."""
+        for batch in _batches([len(each) for each in encoded]):
+            hidden = self._encoder([encoded[index] for index in batch])
+            yield from zip(batch, torch.split(hidden, [len(encoded[index]) for index in batch]), strict=True)
 
-    @staticmethod
-    def _check_pooling(folder: Path) -> None:
-        try:
-            pooling = json.loads((folder / "1_Pooling" / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise SettingsError(f"{folder} is not a sentence-transformers folder: {error}") from error
-        if not pooling.get("pooling_mode_mean_tokens"):
-            raise SettingsError(
-                f"the model in {folder} does not pool by the mean of its tokens, which is all that is supported"
-            )
+    def _pooled(self, hidden: torch.Tensor) -> Vectors:
+        pooled = hidden.mean(dim=0) if self._folder.pooling == "mean" else hidden[0]
+        vector: Vectors = torch.nn.functional.normalize(pooled, dim=-1).numpy()
+        return vector
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Yield the indices of texts of like length, as many as fit a batch."""
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda index: lengths[index]):
+        if batch and lengths[index] * (len(batch) + 1) > _BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch

@@ -7,6 +7,7 @@ from typing import Literal
 from pipelines.errors import LLMStatusError, RateLimitError
 from pipelines.settings import PREFIX, Endpoint
 
+Role = Literal["teacher", "agent", "embedder"]
 _RETRIED = (408, 409, 429, 500, 502, 503, 504)
 
 
@@ -17,7 +18,7 @@ def without_key(text: str, endpoint: Endpoint) -> str:
 
 
 def of_status(
-    status: int, message: str, endpoint: Endpoint, *, role: Literal["teacher", "agent"], body: str, attempts: int = 1
+    status: int, message: str, endpoint: Endpoint, *, role: Role, body: str, attempts: int = 1
 ) -> LLMStatusError:
     """Return the error that a person should see for an HTTP status.
 

@@ -65,6 +65,13 @@ class Engine(Protocol):
     def name(self) -> str:
         """Name that changes whenever the weights do."""
 
+    @property
+    def context_tokens(self) -> int:
+        """Longest prompt and continuation together."""
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """Return how many tokens a prompt is."""
+
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, tuple[Completion, ...]]]:
         """Continue every prompt; yield its index and its branches as soon as they are ready."""
 

@@ -105,6 +105,10 @@ class LocalEngine:
                 found[index] = Loss(nats=nats, tokens=tokens)
         return [found[index] for index in range(len(rendered))]
 
+    def count_tokens(self, prompt: Prompt) -> int:
+        """Return how many tokens a prompt is."""
+        return len(self.encode(prompt))
+
     def encode(self, prompt: Prompt) -> list[int]:
         """Return a prompt as tokens."""
         if isinstance(prompt, str):

@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.lazy import lazy_import
-from pipelines.models.catalog import DEFAULT_EMBEDDER, find_model
+from pipelines.models.catalog import DEFAULT_EMBEDDER, EMBEDDERS, find_model
 from pipelines.models.engine import Engine
 from pipelines.models.ledger import Ledger
 from pipelines.settings import Settings
 
 if TYPE_CHECKING:
-    from pipelines.models import cached, embedder, hardware, local, teacher
+    from pipelines.models import cached, embedder, hardware, local, remote_embedder, teacher
     from pipelines.privacy import mask
 else:
     cached = lazy_import("pipelines.models.cached", extra="train")
     embedder = lazy_import("pipelines.models.embedder", extra="train")
     hardware = lazy_import("pipelines.models.hardware", extra="train")
     local = lazy_import("pipelines.models.local", extra="train")
+    remote_embedder = lazy_import("pipelines.models.remote_embedder", extra="teacher")
     teacher = lazy_import("pipelines.models.teacher", extra="teacher")
     mask = lazy_import("pipelines.privacy.mask", extra="data")
 
@@ -58,13 +59,28 @@ class Models:
             self._engines[key] = cached.CachedEngine(opened, self.ledger)
         return self._engines[key]
 
-    def open_embedder(self, name: str = DEFAULT_EMBEDDER) -> embedder.Embedder:
-        """Return the model that makes vectors of texts."""
+    def open_embedder(self, name: str = "") -> embedder.Embedder:
+        """Return the model that makes vectors of texts.
+
+        Args:
+            name: As in the setting `embedder_model`, which holds where it is empty.
+        """
+        name = name or self._settings.embedder_model or DEFAULT_EMBEDDER
         if name not in self._embedders:
-            self._prepare()
-            folder = find_model(name, kind="embedding", models_folder=self._settings.models_folder)
-            self._embedders[name] = embedder.LocalEmbedder(folder, name=name)
+            self._embedders[name] = self._opened_embedder(name)
         return self._embedders[name]
+
+    def _opened_embedder(self, name: str) -> embedder.Embedder:
+        endpoint = self._settings.embedder()
+        if endpoint is not None and name == endpoint.model:
+            return remote_embedder.RemoteEmbedder(
+                endpoint, timeout_s=self._settings.teacher_timeout_s, retries=self._settings.teacher_retries
+            )
+        self._prepare()
+        models_folder = self._settings.models_folder
+        folder = find_model(name, kind="embedding", models_folder=models_folder)
+        short = name if name in EMBEDDERS else folder.name
+        return embedder.LocalEmbedder(folder, name=short, remembered=models_folder / "hashes.json")
 
     def open_teacher(self) -> teacher.Teacher | None:
         """Return the remote teacher; None where the embedded one is to be used."""

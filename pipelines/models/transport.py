@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from pipelines.errors import LLMConnectionError, LLMError, LLMOutputError, SettingsError
-from pipelines.models.endpoint_errors import of_status, without_key
-from pipelines.settings import Endpoint, is_local
+from pipelines.models.endpoint_errors import Role, of_status, without_key
+from pipelines.settings import PREFIX, Endpoint, is_local
 
 _THROTTLED = (429, 503, 529)
 _PASSING = (408, 409, 425, 500, 502, 504, *_THROTTLED)
@@ -70,10 +70,19 @@ class Limits:
 class Transport:
     """Open connections to one endpoint, for one event loop."""
 
-    def __init__(self, endpoint: Endpoint, *, timeout_s: float, connections: int) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        timeout_s: float,
+        connections: int,
+        role: Role = "teacher",
+        route: str = "chat/completions",
+    ) -> None:
         self._endpoint = endpoint
         self._timeout_s = timeout_s
-        self._url = f"{endpoint.url}/chat/completions"
+        self._role: Role = role
+        self._url = f"{endpoint.url}/{route}"
         key = endpoint.key.get_secret_value()
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=30),
@@ -94,7 +103,12 @@ class Transport:
         await self._session.close()
 
     async def post(self, body: Mapping[str, Any]) -> Answer | Failure:
-        """Send one call; whatever happens comes back as its outcome."""
+        """Ask for one chat completion; whatever happens comes back as its outcome."""
+        said = await self.send(body)
+        return said if isinstance(said, Failure) else self._read(said)
+
+    async def send(self, body: Mapping[str, Any]) -> bytes | Failure:
+        """Send one call; return what came back, or why nothing did."""
         try:
             async with self._session.post(self._url, json=body, allow_redirects=False) as response:
                 text = await response.read()
@@ -109,7 +123,7 @@ class Transport:
             if "connection closed" not in str(error).lower():  # aiohttp's, where it closes while a call is written
                 raise
             return self._lost(f"cannot reach {self._endpoint.url}: {error}", is_slow=False)
-        return self._read(text)
+        return text
 
     def _read(self, data: bytes) -> Answer | Failure:
         try:
@@ -144,7 +158,7 @@ class Transport:
     def _refused(self, status: int, headers: Mapping[str, str], data: bytes) -> Failure:
         body = data[:_LONGEST_ERROR].decode("utf-8", "replace")
         return Failure(
-            error=of_status(status, _message(body), self._endpoint, role="teacher", body=body),
+            error=of_status(status, _message(body), self._endpoint, role=self._role, body=body),
             is_passing=status in _PASSING,
             is_throttled=status in _THROTTLED,
             retry_after_s=_retry_after_s(headers),
@@ -155,7 +169,7 @@ class Transport:
         hint = (
             "Choose a faster model, or set a longer wait (ASSISTANT_TEACHER_TIMEOUT_S)."
             if is_slow
-            else "Is the server running? Check ASSISTANT_TEACHER_URL."
+            else f"Is the server running? Check {PREFIX}{self._role.upper()}_URL."
         )
         error = LLMConnectionError(message, endpoint=self._endpoint.url, model=self._endpoint.model, hint=hint)
         return Failure(error=error, is_passing=True, is_late=is_slow)

@@ -36,7 +36,7 @@ class RelevanceCheck:
             return example
         sources = [self._chunks[source] for source in example.sources if source in self._chunks]
         quoted = {fold_space(quote.quote) for quote in example.quotes}
-        [asked] = self._embedder.embed([example.question])
+        [asked] = self._embedder.embed([example.question], kind="query")
         cosines = {said: float(vector @ asked) for chunk in sources for said, vector in self._sentences(chunk).items()}
         own = max((cosine for said, cosine in cosines.items() if said in quoted), default=0.0)
         rank = 1 + sum(cosine > own for said, cosine in cosines.items() if said not in quoted)

@@ -110,7 +110,7 @@ def compose_splits(
             examples=asked,
             chunks=shown,
             chunk_vectors=embedder.embed([f"{chunk.heading}\n{fold_space(chunk.text)}" for chunk in shown]),
-            question_vectors=embedder.embed([example.question for example in asked]),
+            question_vectors=embedder.embed([example.question for example in asked], kind="query"),
             nearest=finder,
         )
         conversations = compose.compose(

@@ -108,7 +108,7 @@ class EmbeddedWriter:
         student to answer whatever it is asked: measured in BENCHMARKS.md.
         """
         flat = [question for asked in questions for question in asked]
-        cosines = self._embedder.embed(flat) @ vectors.T  # (questions, facts of the collection)
+        cosines = self._embedder.embed(flat, kind="query") @ vectors.T  # (questions, facts of the collection)
         row = 0
         for fact, asked, position in zip(facts, questions, own, strict=True):
             best: tuple[float, str] | None = None

@@ -9,12 +9,14 @@ from markdown_it import MarkdownIt
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from pipelines.errors import DataError
-from pipelines.text import clean_text, fold_space
+from pipelines.knowledge.reading.encoding import decode
+from pipelines.knowledge.reading.hidden import remove_unseen
+from pipelines.knowledge.reading.plain import PlainText, Source
 
-# Not content: navigation, code that runs, forms, and what a reader cannot see.
+# Not content: navigation, code that runs, forms, and pictures drawn with letters.
 _DROPPED = (
     "head, script, style, template, noscript, nav, footer, aside, form, button, svg, iframe, object, "
-    "[hidden], [aria-hidden=true], [style*='display:none'], [style*='display: none'], "
+    "[aria-hidden=true], "
     ".navheader, .navfooter, .toc, #toc"
 )
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
@@ -23,56 +25,47 @@ _BLOCKS = {
     *("ul", "ol", "li", "dl", "dt", "dd", "table", "thead", "tbody", "tfoot", "tr", "caption", "details", "summary"),
     *_HEADINGS,
 }
+_CHARSET = re.compile(rb"<meta[^>]+charset=[\"']?([\w-]+)", re.IGNORECASE)
 _FRONT_MATTER = re.compile(r"\A---\r?\n.*?\n---\r?\n", re.DOTALL)
 
 
-@dataclass
-class PlainText:
-    """Text that grows block by block, with the headings in it."""
-
-    blocks: list[str] = field(default_factory=list)
-    headings: list[tuple[int, int, str]] = field(default_factory=list)  # offset, level, title
-    title: str = ""
-    length: int = 0
-
-    def add(self, block: str, *, level: int = 0) -> None:
-        """Append a block; `level` is above 0 for a heading."""
-        if not block:
-            return
-        if level:
-            self.headings.append((self.length, level, block))
-            self.title = self.title or block
-            block = "#" * level + " " + block
-        self.blocks.append(block)
-        self.length += len(block) + 2
-
-    @property
-    def text(self) -> str:
-        """All blocks, with an empty line between them."""
-        return "\n\n".join(self.blocks)
-
-
-def read_html(html: str) -> PlainText:
+def read_html(source: Source) -> PlainText:
     """Return the content of an HTML page as text; navigation and hidden parts are left out."""
+    plain = PlainText()
+    declared = _CHARSET.search(source.content[:2048])
+    add_html(plain, decode(source.content, plain, declared=declared[1].decode() if declared else ""))
+    return plain
+
+
+def read_markdown(source: Source) -> PlainText:
+    """Return the content of a Markdown file as text."""
+    plain = PlainText()
+    add_markdown(plain, decode(source.content, plain))
+    return plain
+
+
+def add_markdown(plain: PlainText, markdown: str) -> None:
+    """Append the content of Markdown text."""
+    body = _FRONT_MATTER.sub("", markdown)
+    add_html(plain, MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(body))
+
+
+def add_html(plain: PlainText, html: str) -> None:
+    """Append the content of a page; its title stands in where there is no heading.
+
+    Raises:
+        DataError: Its elements are nested too deeply.
+    """
     tree = LexborHTMLParser(html)
     title = tree.css_first("title")
-    page_title = fold_space(clean_text(title.text())) if title is not None else ""
-    plain = PlainText()
-    for node in tree.css(_DROPPED):
-        node.decompose()
+    page_title = plain.fold(title.text()) if title is not None else ""
+    remove_unseen(tree, plain, dropped=_DROPPED)
     if tree.body is not None:
         try:
             _walk(tree.body, plain, _Pending())
         except RecursionError as error:
-            raise DataError("its elements are nested too deeply") from error
+            raise DataError("its elements are nested too deeply", hint="Save it as plain text.") from error
     plain.title = plain.title or page_title
-    return plain
-
-
-def read_markdown(markdown: str) -> PlainText:
-    """Return the content of a Markdown file as text."""
-    body = _FRONT_MATTER.sub("", markdown)
-    return read_html(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(body))
 
 
 @dataclass
@@ -83,7 +76,7 @@ class _Pending:
     mark: str = ""  # what the next block begins with, such as a list item's hyphen
 
     def flush(self, plain: PlainText, *, level: int = 0) -> None:
-        text = fold_space(clean_text("".join(self.pieces)))
+        text = plain.fold("".join(self.pieces))
         self.pieces.clear()
         if text:
             plain.add(self.mark + text, level=level)
@@ -100,11 +93,10 @@ def _walk(node: LexborNode, plain: PlainText, pending: _Pending) -> None:
             pending.pieces.append(" ")
         elif tag == "pre":
             pending.flush(plain)
-            plain.add(clean_text(child.text()).strip("\n"))
+            plain.add(plain.clean(child.text().expandtabs(4)).strip("\n"))
         elif tag == "tr":
             pending.flush(plain)
-            cells = [_inline(cell) for cell in child.css("td, th")]
-            plain.add(" | ".join(cell for cell in cells if cell))
+            plain.add_row(plain.fold(cell.text(separator=" ")) for cell in child.css("td, th"))
         elif tag in _BLOCKS:
             pending.flush(plain)
             if tag == "li":
@@ -117,7 +109,3 @@ def _walk(node: LexborNode, plain: PlainText, pending: _Pending) -> None:
         child = child.next
     if node.tag == "body":
         pending.flush(plain)
-
-
-def _inline(node: LexborNode) -> str:
-    return fold_space(clean_text(node.text(separator=" ")))

@@ -1,0 +1,1 @@
+"""How well retrieval finds what is known to be right: questions, measures, statistics, page."""

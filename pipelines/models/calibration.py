@@ -1,0 +1,28 @@
+"""Sentences of many kinds, from which the ranges of 8-bit computation are learned."""
+
+SENTENCES = (
+    "The committee met in Geneva on 14 March 1987 and adopted the resolution by 31 votes to 4.",
+    "How do I reset the password of my account?",
+    "Install the package with apt-get install build-essential, then run ./configure && make.",
+    "Photosynthesis turns carbon dioxide and water into sugar and oxygen, with light as its source of energy.",
+    "He had never seen the sea before; now, standing on the cold beach, he could not look away.",
+    "Opening hours\nMonday to Friday from 9 a.m. to 6 p.m., closed on public holidays.",
+    "def mean(values): return sum(values) / len(values)  # fails for an empty list",
+    "The tenant shall give notice in writing at least three months before the end of the lease.",
+    "Revenue rose by 12.5% to $4.3 billion, while operating costs fell slightly.",
+    "Which king built the palace, and when was it burned down?",
+    "Take two tablets a day after meals. Ask a doctor if the pain lasts longer than a week.",
+    "Table 3: length (mm) | width (mm) | weight (g)\n120 | 45 | 310\n140 | 52 | 365",
+    "no",
+    "Beyonc\u00e9, Dvo\u0159\u00e1k and \u00c5ngstr\u00f6m walk into a caf\u00e9 \u2013 \u201creally?\u201d",
+    "The quick growth of cities in the nineteenth century brought crowding, disease and, in the end, reform.",
+    "See https://example.org/docs/index.html#install or write to support@example.org.",
+    "\u5982\u4f55\u5728\u4e0d\u91cd\u65b0\u542f\u52a8\u7cfb\u7edf\u7684\u60c5\u51b5\u4e0b\u5347\u7ea7\u8f6f\u4ef6\u5305\uff1f",
+    "\u56fe\u4e66\u9986\u5468\u4e00\u81f3\u5468\u4e94\u4e0a\u5348\u4e5d\u70b9\u5f00\u95e8\uff0c\u8282\u5047\u65e5\u4e0d\u5f00\u653e\u3002\u501f\u4e66\u8bc1\u53ef\u4ee5\u514d\u8d39\u529e\u7406\u3002",
+    "\u8be5\u516c\u53f8\u4e8e1998\u5e74\u5728\u6df1\u5733\u6210\u7acb\uff0c\u73b0\u6709\u5458\u5de5\u4e09\u5343\u4f59\u4eba\uff0c\u5e74\u8425\u4e1a\u989d\u8d85\u8fc7\u4e8c\u5341\u4ebf\u5143\u3002",
+    "Wie lange gilt die Garantie, und wer tr\u00e4gt die Kosten der R\u00fccksendung?",
+    "La ville, fond\u00e9e par les Romains, devint au Moyen \u00c2ge un grand centre de commerce.",
+    "Der Motor l\u00e4uft nicht an, wenn die Temperatur unter null Grad liegt.",
+    "\u00bfCu\u00e1ndo empez\u00f3 la guerra y qui\u00e9n firm\u00f3 la paz?",
+    "A matrix A is called symmetric if it equals its transpose, and orthogonal if its inverse does.",
+)
