@@ -379,13 +379,13 @@ def test_a_folder_of_broken_files_is_refused(context: Context, tmp_path: Path) -
 
 def test_files_of_other_kinds_are_counted(context: Context, folder: Path, recorder: Recorder) -> None:
     """What is passed over is said, with its kind; hidden files are nobody's business."""
-    for name in ("a.docx", "b.docx", ".hidden.md"):
+    for name in ("a.odt", "b.odt", ".hidden.md"):
         (folder / name).write_text("text")
     (folder / ".git").mkdir()
     (folder / ".git" / "notes.md").write_text("text")
     assert changes(add(context, folder)) == {"added": 3}
     notices = [event.message for event in recorder.events if isinstance(event, Notice)]
-    assert any("passed over 2 .docx files" in notice for notice in notices)
+    assert any("passed over 2 .odt files" in notice for notice in notices)
 
 
 def test_a_link_out_of_the_folder_is_refused(context: Context, folder: Path, tmp_path: Path) -> None:

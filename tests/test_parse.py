@@ -165,11 +165,10 @@ def test_text_is_decoded_as_it_is_marked(tmp_path: Path, name: str, content: byt
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.md", "a.html"])
-@pytest.mark.parametrize("content", ["租车 café".encode("gb18030"), "café".encode("cp1252"), b"\xff\xff"])
-def test_what_is_not_utf8_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
-    """No encoding is guessed; the hint says how to convert the file."""
-    with pytest.raises(DataError, match="is not UTF-8 text at byte") as caught:
-        read(tmp_path, name, content)
+def test_what_is_in_no_encoding_is_refused(tmp_path: Path, name: str) -> None:
+    """Where no encoding fits, the hint says how to convert the file."""
+    with pytest.raises(DataError, match="is not UTF-8 text") as caught:
+        read(tmp_path, name, bytes(range(1, 256)) * 3)
     assert "iconv" in caught.value.hint
 
 
@@ -221,7 +220,7 @@ def test_a_suffix_counts_in_any_case(tmp_path: Path) -> None:
     assert read(tmp_path, "A.MD", "# Shop\n\nOpen.").title == "Shop"
 
 
-@pytest.mark.parametrize("name", ["notes.docx", "archive.tar.gz", "README"])
+@pytest.mark.parametrize("name", ["notes.odt", "archive.tar.gz", "README"])
 def test_an_unknown_kind_is_passed_over(tmp_path: Path, name: str) -> None:
     """In a folder it is counted by its suffix; named alone it is refused, with what can be read."""
     path = tmp_path / name
@@ -337,6 +336,6 @@ def test_an_encrypted_pdf_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pages", [[[]], [["1"], ["2"]]])
 def test_a_pdf_without_text_is_refused(tmp_path: Path, pages: list[list[str]]) -> None:
     """Pages that hold pictures alone need to be recognized first, and the hint says with what."""
-    with pytest.raises(DataError, match="holds no text") as caught:
+    with pytest.raises(DataError, match="holds no text, nothing but images") as caught:
         read(tmp_path, "a.pdf", make_pdf(pages))
     assert "OCR" in caught.value.hint

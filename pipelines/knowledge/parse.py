@@ -51,8 +51,9 @@ def _read_bytes(path: Path, *, max_megabytes: float) -> bytes:
         raise DataError("has a name that is not UTF-8", path=ascii(str(path)), hint="Rename the file.") from error
     try:
         for _try in range(_TRIES):
-            # Without O_NONBLOCK, opening a pipe would wait for whoever writes to it.
-            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            # Opening a pipe would wait for whoever writes to it, and reading a device might never end.
+            _check(path.stat(), path, max_megabytes=max_megabytes)
+            with path.open("rb") as file:
                 before = os.fstat(file.fileno())
                 _check(before, path, max_megabytes=max_megabytes)
                 content = file.read(before.st_size + 1)

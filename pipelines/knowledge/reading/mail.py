@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from email import message_from_bytes, policy
 from email.errors import MessageError
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 
 from pipelines.errors import DataError
 from pipelines.knowledge.reading.encoding import decode
@@ -44,12 +44,12 @@ def read_mailbox(source: Source) -> PlainText:
 
 def _parse(content: bytes) -> EmailMessage:
     try:
-        return message_from_bytes(content, policy=policy.default)  # type: ignore[return-value]
+        return message_from_bytes(content, policy=policy.default)
     except (MessageError, RecursionError, ValueError) as error:
         raise DataError(f"is not a readable message: {error}", hint="Save it again from the mail program.") from error
 
 
-def _add_message(plain: PlainText, message: EmailMessage, *, depth: int) -> None:
+def _add_message(plain: PlainText, message: MIMEPart, *, depth: int) -> None:
     plain.add(plain.fold(_header(message, "Subject")) or _UNTITLED, level=min(6, depth + 1))
     plain.add("\n".join(f"{name}: {plain.fold(_header(message, name))}" for name in _HEADERS if name in message))
     body = message.get_body(preferencelist=("plain", "html"))
@@ -71,15 +71,15 @@ def _add_message(plain: PlainText, message: EmailMessage, *, depth: int) -> None
             plain.remarks.append(f"did not open the attachment {name}")
 
 
-def _header(message: EmailMessage, name: str) -> str:
+def _header(message: MIMEPart, name: str) -> str:
     try:
         return str(message[name] or "")
     except (MessageError, ValueError, IndexError, AttributeError):
         # Its parsers give up on what spam sends; the line as it stands is still readable.
-        return dict(message.raw_items()).get(name, "")
+        return str(dict(message.raw_items()).get(name, ""))
 
 
-def _text(part: EmailMessage, plain: PlainText) -> str:
+def _text(part: MIMEPart, plain: PlainText) -> str:
     content = part.get_payload(decode=True)
     charset = part.get_content_charset() or ""
     if not isinstance(content, bytes):

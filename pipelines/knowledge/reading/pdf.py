@@ -26,7 +26,7 @@ _MOST_PAGES = 10_000
 # The same first or last line on so many pages, and this share of all, is a header or footer.
 _LEAST_REPEATED = 4
 _REPEATED_SHARE = 0.2
-_EDGE_LINES = 2
+_EDGE_LINES = 1
 _INVISIBLE_MODE = pdfium.FPDF_TEXTRENDERMODE_INVISIBLE
 
 Titles = dict[int, list[tuple[int, str]]]  # of the outline: level and title, by page from 0
@@ -117,7 +117,8 @@ def _running_lines(pages: list[list[str]]) -> set[str]:
 
 def _without_running(lines: list[str], running: set[str]) -> list[str]:
     dropped = {index for index in _edges(lines) if _shape(lines[index]) in running}
-    return [line for index, line in enumerate(lines) if index not in dropped]
+    kept = [line for index, line in enumerate(lines) if index not in dropped]
+    return kept if any(kept) else lines
 
 
 def _edges(lines: list[str]) -> set[int]:

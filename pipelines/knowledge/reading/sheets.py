@@ -72,7 +72,7 @@ def read_workbook(source: Source) -> PlainText:
             else:
                 plain.hidden["hidden sheets"] += 1
         plain.title = workbook.properties.title or ""
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, OSError) as error:
         raise _broken(error) from error
     except (InvalidFileException, ParseError, etree.XMLSyntaxError, BadZipFile, zlib.error) as error:
         raise _broken(error) from error
@@ -118,7 +118,7 @@ def add_table(plain: PlainText, rows: Iterable[Row]) -> None:
     """Append rows; under a first row that reads like names, each cell comes with its column's."""
     filled = ([plain.fold(cell) for cell in row] for row in rows)
     table = [row for row in filled if any(row)]
-    names = table[0] if len(table) > 1 and _reads_like_names(table[0]) else None
+    names = _names(table[0]) if len(table) > 1 else None
     if names is None:
         lines = [" | ".join(cell for cell in row if cell) for row in table]
     else:
@@ -127,12 +127,12 @@ def add_table(plain: PlainText, rows: Iterable[Row]) -> None:
     plain.add("\n".join(lines))
 
 
-def _reads_like_names(row: Row) -> bool:
-    return (
-        len(row) > 1
-        and len(set(row)) == len(row)
-        and all(cell and len(cell) <= _LONGEST_NAME and not _NUMBER.fullmatch(cell) for cell in row)
-    )
+def _names(row: Row) -> Row | None:
+    """Return the columns' names, if that is what a row holds: short, none twice, and no numbers."""
+    width = max(number for number, cell in enumerate(row, start=1) if cell)
+    names = row[:width]
+    are_names = all(cell and len(cell) <= _LONGEST_NAME and not _NUMBER.fullmatch(cell) for cell in names)
+    return names if are_names and 1 < width == len(set(names)) else None
 
 
 def _named(names: Row, row: Row) -> Iterable[str]:

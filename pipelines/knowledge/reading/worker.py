@@ -50,11 +50,14 @@ def main() -> None:
     os.dup2(2, 1)
     for line in sys.stdin.buffer:
         _limit_time(cpu_s)
-        reply = _answer(Request.model_validate_json(line), memory_mb)
-        replies.write(reply.model_dump_json() + "\n")
+        try:
+            reply = _answer(Request.model_validate_json(line)).model_dump_json()
+        except MemoryError:
+            # What is left of it is in pieces: the next file gets a process of its own.
+            error = f"needs more than {memory_mb} MB of memory"
+            reply = Reply(error=error, hint="Split the file.", kind="memory").model_dump_json()
+        replies.write(reply + "\n")
         replies.flush()
-        if reply.kind == "memory":
-            return
 
 
 def _limit_time(cpu_s: int) -> None:
@@ -64,7 +67,7 @@ def _limit_time(cpu_s: int) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (used_s + cpu_s, hard))
 
 
-def _answer(request: Request, memory_mb: int) -> Reply:
+def _answer(request: Request) -> Reply:
     try:
         document = read_document(
             Path(request.path), document_id=request.document_id, max_megabytes=request.max_megabytes
@@ -75,7 +78,7 @@ def _answer(request: Request, memory_mb: int) -> Reply:
     except AssistantError as error:
         return Reply(error=str(error), hint=error.hint)
     except MemoryError:
-        return Reply(error=f"needs more than {memory_mb} MB of memory", hint="Split the file.", kind="memory")
+        raise
     except Exception as error:  # noqa: BLE001 - the edge: a parser's fault on one file is no reason to stop
         return Reply(error=f"its reader failed: {type(error).__name__}: {error}", hint="Convert it to another format.")
 
