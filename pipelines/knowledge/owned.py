@@ -88,21 +88,21 @@ class OwnedIndex:
         stamp = stored.stamp(self._version.embedder)
         with _OPENING:
             close_index(self._folder)
-            lock = self._take(wait_s=_WAIT_S)
-            if lock is None:
-                return False
-            try:
-                state = self._state(stamp)
-                if state == "current":
-                    return True
-                if state == "damaged":
-                    context.notice("the vector index is damaged and is made again from the stored vectors")
-                    shutil.rmtree(self._folder)
-                self._fill(stored, stamp, lock, context)
-                return True
-            finally:
-                close_index(self._folder)
-                lock.release()
+            lock = self._take(wait_s=0)
+        lock = lock or self._take(wait_s=_WAIT_S)
+        if lock is None:
+            return False
+        try:
+            state = self._state(stamp)
+            if state == "damaged":
+                context.notice("the vector index is damaged and is made again from the stored vectors")
+            if state in ("damaged", "absent"):
+                shutil.rmtree(self._folder, ignore_errors=True)
+            if state != "current":
+                self._fill(stored, stamp, context)
+        finally:
+            lock.release()
+        return True
 
     def drop(self) -> bool:
         """Remove the index; return whether it was free for that."""
@@ -131,20 +131,25 @@ class OwnedIndex:
         if self._state(stamp) != "current":
             lock.release()
             return None
-        return self._open(stamp, lock)
-
-    def _open(self, stamp: str, lock: FileLock) -> _Open:
-        _beside(self._folder, _SEAL).unlink(missing_ok=True)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        opened = _Open(index=chroma.open_folder(self._folder, self._version), stamp=stamp, lock=lock)
-        _OPEN[self._folder] = opened
+        opened = _OPEN[self._folder] = _Open(index=self._unsealed(), stamp=stamp, lock=lock)
         return opened
 
-    def _fill(self, stored: StoredVectors, stamp: str, lock: FileLock, context: Context) -> None:
-        opened = self._open("", lock)
-        for done, total in opened.index.bring_to(stored):
-            context.progress("filling the vector index", done, total)
-        _OPEN[self._folder] = _Open(index=opened.index, stamp=stamp, lock=lock)
+    def _fill(self, stored: StoredVectors, stamp: str, context: Context) -> None:
+        # Outside of _OPENING, which searches of other threads would wait for.
+        index = self._unsealed()
+        reached = ""
+        try:
+            for done, total in index.bring_to(stored):
+                context.progress("filling the vector index", done, total)
+            reached = stamp
+        finally:
+            index.close()
+            _write_seal(self._folder, reached)
+
+    def _unsealed(self) -> chroma.ChromaIndex:
+        _beside(self._folder, _SEAL).unlink(missing_ok=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return chroma.open_folder(self._folder, self._version)
 
     def _take(self, *, wait_s: float) -> FileLock | None:
         path = _beside(self._folder, _LOCK)
@@ -197,7 +202,7 @@ def close_index(folder: Path) -> None:
         if opened is None:
             return
         opened.index.close()
-        write_json(_beside(folder, _SEAL), {"stamp": opened.stamp, "files": _fingerprints(folder)})
+        _write_seal(folder, opened.stamp)
         opened.lock.release()
 
 
@@ -210,6 +215,10 @@ def close_indexes() -> None:
 
 def _beside(folder: Path, suffix: str) -> Path:
     return folder.with_name(folder.name + suffix)
+
+
+def _write_seal(folder: Path, stamp: str) -> None:
+    write_json(_beside(folder, _SEAL), {"stamp": stamp, "files": _fingerprints(folder)})
 
 
 def _read_seal(folder: Path) -> dict[str, object] | None:
