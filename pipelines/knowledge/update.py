@@ -167,7 +167,9 @@ class _Updater:
                 self._update.changes.append(DocumentChange(change="removed", document=file.document))
         for name, reason in self._scan.failed.items():
             path = shown(self._scan.root / name)
-            known = self._known.get(path) or KnownFile(path=path, root=str(self._scan.root), document=name)
+            known = self._known.get(path)
+            if known is None:
+                known = KnownFile(path=path, root=str(self._scan.root), document=self._free_id(name))
             self._note(dataclasses.replace(known, size=-1, failure=reason))
             self._update.failed[known.document] = reason
         self._ledger.note_files(self._noted)
