@@ -262,6 +262,19 @@ def test_each_bad_file_is_named_and_the_rest_is_added(context: Context, folder: 
     assert failures(add(context, folder)) == found
 
 
+def test_a_failure_takes_no_name_of_a_document(context: Context, folder: Path, tmp_path: Path) -> None:
+    """A link that is refused, and then mended, leaves alone what is called like it in another folder."""
+    add(context, folder)
+    other = tmp_path / "other"
+    other.mkdir()
+    write(other / "tours.md", "We guide tours.")
+    (other / "bikes.md").symlink_to(folder / "bikes.md")
+    assert failures(add(context, other)).keys() == {"other/bikes.md"}
+    (other / "bikes.md").unlink()
+    assert counts(add(context, other)) == {"unchanged": 1}
+    assert counts(add(context, folder)) == {"unchanged": 3}
+
+
 def test_what_lies_behind_a_closed_door_is_kept(
     context: Context, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

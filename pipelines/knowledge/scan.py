@@ -76,6 +76,8 @@ def readable_kinds() -> str:
 
 def shown(name: str | Path) -> str:
     """Return a name as it can be shown and stored: what has no glyph, and bytes that are not UTF-8, are escaped."""
+    if str(name).isprintable():  # nearly all are
+        return str(name)
     return "".join(_escaped(each) if unicodedata.category(each) in _UNSEEN else each for each in str(name))
 
 

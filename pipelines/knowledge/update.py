@@ -144,12 +144,20 @@ class _Updater:
                 raise DataError("was gone before it could be read")
             if known.failure and self._is_given_up(known, looks):
                 self._update.failed[known.document] = known.failure
-            elif known.sha256 and known.cut == self._cutter.name and self._is_unchanged(known, looks):
+                return
+            if known.sha256 and known.cut == self._cutter.name and self._is_unchanged(known, looks):
                 self._update.unchanged += 1
-            else:
-                self._read(known, path, looks)
+                return
+            document = self._reader.read(path, document_id=known.document, max_megabytes=self._rules.max_megabytes)
         except DataError as error:
             self._note_failure(known, f"{error} {error.hint}".strip(), looks)
+            return
+        if _look(path) != looks:
+            self._context.notice(
+                f"{known.document} changed while it was read: one version of it is stored, "
+                "and the next run looks at it again"
+            )
+        self._store(document, known, looks)
 
     def finish(self) -> FolderUpdate:
         """Forget what is gone, write down what was found out, and return what became of all."""
@@ -159,7 +167,9 @@ class _Updater:
                 self._update.changes.append(DocumentChange(change="removed", document=file.document))
         for name, reason in self._scan.failed.items():
             path = shown(self._scan.root / name)
-            known = self._known.get(path) or KnownFile(path=path, root=str(self._scan.root), document=name)
+            known = self._known.get(path)
+            if known is None:
+                known = KnownFile(path=path, root=str(self._scan.root), document=self._free_id(name))
             self._note(dataclasses.replace(known, size=-1, failure=reason))
             self._update.failed[known.document] = reason
         self._ledger.note_files(self._noted)
@@ -202,13 +212,9 @@ class _Updater:
         self._note(looks.noted(known))
         return True
 
-    def _read(self, known: KnownFile, path: Path, looks: _Looks) -> None:
-        document = self._reader.read(path, document_id=known.document, max_megabytes=self._rules.max_megabytes)
-        if _look(path) != looks:
-            self._context.notice(
-                f"{known.document} changed while it was read: one version of it is stored, "
-                "and the next run looks at it again"
-            )
+    def _store(self, document: Document, known: KnownFile, looks: _Looks) -> None:
+        for note in document.notes:
+            self._context.notice(f"{document.id}: {note}")
         former = None if known.sha256 else self._former(document.sha256)
         chunks, cut = self._cutter.cut(document), self._cutter.name
         self._ledger.replace(document, chunks, root=known.root, cut=cut, former=former)
