@@ -33,7 +33,7 @@ from pipelines.text import sentence_spans
 
 _SIZES = ((20_000, False), (200_000, True))  # chunks, and whether their vectors are turned ones
 _QUERIES = 200
-_CHUNK_CHARACTERS = 340  # of SQuAD's sentences, as they fill chunks
+_CHUNK_CHARACTERS = 290  # of drawn sentences, as they fill chunks of 400
 _DOCUMENT_CHARACTERS = 40_000
 _REAL_PASSAGES = 500
 _TURN = 0.5  # length of what is added to a vector of length 1
