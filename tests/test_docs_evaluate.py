@@ -135,6 +135,7 @@ def test_simple_ways_of_searching() -> None:
         keyword=numpy.array([0.0, 3.0, 2.0]),
         own=None,
         around=None,
+        words=0.5,
     )
     orders: dict[Arm, str] = {"dense": "acb", "keyword": "bc", "rrf": "bca"}
     # 1/63 + 1/61 for b, twice 1/62 for c, 1/61 for a.

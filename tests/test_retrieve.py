@@ -11,12 +11,13 @@ import pytest
 
 from pipelines.knowledge import interaction
 from pipelines.knowledge.add import AddDocumentsParams, add_documents
-from pipelines.knowledge.answerable import BY_COVERAGE, Calibration
+from pipelines.knowledge.answerable import BY_WORDS, Calibration
 from pipelines.knowledge.collection import opened_retriever
 from pipelines.knowledge.fusion import DEFAULT_WEIGHTS, Weights, fuse, reciprocal_ranks
-from pipelines.knowledge.retrieve import Retriever
-from pipelines.knowledge.tuning import DEFAULT_TUNING, Tuning, load_tuning, save_tuning
+from pipelines.knowledge.retrieve import Pool, Retriever
+from pipelines.knowledge.tuning import Tuning, default_tuning, load_tuning, save_tuning
 from pipelines.operation import Context
+from pipelines.records import Chunk
 
 # Each file is about one thing; "oven" is worded so that its question shares few words with it.
 _FILES = {
@@ -25,6 +26,8 @@ _FILES = {
     "cats.md": "# Animals\n\nThe cat of the miller sleeps by day. It hunts mice in the barn at night.\n",
     "copy/boat.md": "# Sailing\n\nThe lighthouse keeper paints the tower every second summer.\n",
 }
+
+CHUNK = Chunk(id="1", document="a.md", start=0, end=4, text="Text", heading="", page=None)
 
 
 @pytest.fixture
@@ -132,8 +135,19 @@ def test_a_neighbour_helps_a_chunk(retriever: Retriever) -> None:
 def test_a_calibration_is_a_logistic_curve() -> None:
     """One half where slope and intercept cancel, and no overflow anywhere."""
     assert Calibration(slope=2, intercept=-1).probability(0.5) == pytest.approx(0.5)
-    assert BY_COVERAGE.probability(-1e9) == pytest.approx(0)
-    assert BY_COVERAGE.probability(1e9) == pytest.approx(1)
+    assert BY_WORDS.probability(-1e9) == pytest.approx(0)
+    assert BY_WORDS.probability(1e9) == pytest.approx(1)
+
+
+def test_an_unknown_embedder_is_judged_by_words() -> None:
+    """How alike its tokens are tells nothing yet; what share of the query's words was found does."""
+    assert default_tuning("all-minilm-l6-v2-12345678").by_coverage is not None
+    unknown = default_tuning("mine-12345678")
+    assert unknown.by_coverage is None
+    scores = numpy.array([0.99])
+    for words, is_likely in ((1.2, True), (0.1, False)):
+        pool = Pool(chunks=[CHUNK], dense=scores, keyword=scores, own=scores, around=scores, words=words)
+        assert (unknown.answerable(pool) > 0.5) == is_likely
 
 
 def test_what_was_fitted_is_for_one_embedder(tmp_path: Path) -> None:
@@ -141,6 +155,6 @@ def test_what_was_fitted_is_for_one_embedder(tmp_path: Path) -> None:
     fitted = Tuning(embedder="one", weights=Weights(keyword=0.7))
     save_tuning(fitted, tmp_path)
     assert load_tuning(tmp_path, embedder="one") == fitted
-    assert load_tuning(tmp_path, embedder="two") == DEFAULT_TUNING
+    assert load_tuning(tmp_path, embedder="two") == default_tuning("two")
     (tmp_path / "tuning.json").write_text("{", encoding="utf-8")
-    assert load_tuning(tmp_path, embedder="one") == DEFAULT_TUNING
+    assert load_tuning(tmp_path, embedder="one") == default_tuning("one")

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from pipelines.errors import DataError
+from pipelines.knowledge.choose import choose_embedder
 from pipelines.knowledge.index import update_index
 from pipelines.knowledge.ledger import KnowledgeLedger
 from pipelines.knowledge.scan import Scan, readable_kinds, scan_folder, shown
@@ -28,6 +29,9 @@ class AddDocumentsParams(BaseModel):
     folder: Annotated[Path, Positional()] = Field(description="Folder, or single file, to add.")
     collection: Name = Field("default", description="Collection to add it to.")
     max_megabytes: float = Field(20.0, gt=0, description="Largest file to read.")
+    embedder: str = Field(
+        "", description="Model of a new collection's vectors: a name of models list, or a folder; by language if empty."
+    )
     verify: bool = Field(False, description="Hash every file, also those that look as they did.")
     retry: bool = Field(False, description="Try files again that could not be read, though they did not change.")
 
@@ -67,6 +71,7 @@ def add_documents(params: AddDocumentsParams, context: Context) -> AddDocumentsR
     with taking_turn(folder, context):
         ledger = KnowledgeLedger(folder)
         try:
+            choose_embedder(params.embedder, scan, folder, context, max_megabytes=params.max_megabytes)
             rules = UpdateRules(max_megabytes=params.max_megabytes, verify=params.verify, retry=params.retry)
             update = update_ledger(scan, ledger, Cutter(folder, context), rules, context)
             documents, chunks = ledger.count()

@@ -58,10 +58,15 @@ def query_weights(
     weight: dict[int, float] = {}
     for term in dict.fromkeys(search_terms(query)):
         found = frequency(term)
-        idf = STOP_WEIGHT if found is None else max(_LEAST_WEIGHT, math.log((chunks + 1) / (found + 0.5)))
+        idf = STOP_WEIGHT if found is None else rarity(found, chunks=chunks)
         for token in embedder.tokenize(term):
             weight[token] = max(idf, weight.get(token, 0.0))
     return numpy.array([weight.get(token, _OTHER_WEIGHT) for token in tokens], dtype=numpy.float32)
+
+
+def rarity(found: int, *, chunks: int) -> float:
+    """Return the inverse document frequency of a term that `found` of `chunks` hold."""
+    return max(_LEAST_WEIGHT, math.log((chunks + 1) / (found + 0.5)))
 
 
 def token_matches(query: Vectors, signs: Sequence[bytes]) -> NDArray[numpy.float32]:

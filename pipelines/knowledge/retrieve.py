@@ -13,8 +13,9 @@ import numpy
 from pipelines.knowledge import interaction
 from pipelines.knowledge.fusion import Scores, Weights, fuse
 from pipelines.knowledge.ledger import KnowledgeLedger
-from pipelines.knowledge.tuning import DEFAULT_TUNING, Tuning
+from pipelines.knowledge.tuning import Tuning, default_tuning
 from pipelines.records import Chunk, Passage
+from pipelines.text import search_terms
 
 if TYPE_CHECKING:
     from pipelines.knowledge.vectors import VectorStore
@@ -38,6 +39,7 @@ class Pool:
         own: How well the chunk covers the query, from -1 to 1; float, (chunks,). None if the
             embedder tells nothing of tokens.
         around: The same, where a token may also be found in a neighbour of the pool.
+        words: The best BM25, as a share of the query's inverse document frequencies.
     """
 
     chunks: Sequence[Chunk]
@@ -45,6 +47,7 @@ class Pool:
     keyword: Scores
     own: Scores | None
     around: Scores | None
+    words: float
 
     def coverage(self, weights: Weights) -> Scores | None:
         """Return how well each chunk covers the query, float, (chunks,); None if nothing tells."""
@@ -74,18 +77,22 @@ class Retriever:
     """Finds passages in one collection."""
 
     def __init__(
-        self, ledger: KnowledgeLedger, store: VectorStore, embedder: Embedder, *, tuning: Tuning = DEFAULT_TUNING
+        self, ledger: KnowledgeLedger, store: VectorStore, embedder: Embedder, *, tuning: Tuning | None = None
     ) -> None:
         self._ledger = ledger
         self._store = store
         self._embedder = embedder
-        self._tuning = tuning
+        self._tuning = tuning or default_tuning(embedder.name)
         self._frequency = functools.lru_cache(maxsize=10_000)(ledger.frequency)
 
     @property
     def embedder(self) -> str:
         """Name of the embedder."""
         return self._embedder.name
+
+    def tokenize(self, text: str) -> list[int]:
+        """Return the tokens of a text, as the collection's embedder counts them."""
+        return self._embedder.tokenize(text)
 
     def search(self, query: str, *, top_k: int, among: Sequence[str] | None = None) -> list[Passage]:
         """Find the passages for `query`, best first."""
@@ -126,6 +133,7 @@ class Retriever:
             keyword=numpy.array([keyword.get(chunk.id, 0.0) for chunk in chunks], dtype=float),
             own=own,
             around=around,
+            words=max(keyword.values(), default=0.0) / self._rarity(query) if keyword else 0.0,
         )
 
     def texts(self) -> list[str]:
@@ -139,6 +147,13 @@ class Retriever:
         wanted = set(among)
         matches = (match for match in self._ledger.search(query, limit=_ALL) if match[0] in wanted)
         return dict(itertools.islice(matches, POOL))
+
+    def _rarity(self, query: str) -> float:
+        """Return the sum of the inverse document frequencies of a query's terms, which has some."""
+        chunks = self._ledger.count()[1]
+        terms = dict.fromkeys(search_terms(query))
+        found = (self._frequency(term) for term in terms)
+        return sum(interaction.rarity(each, chunks=chunks) for each in found if each is not None)
 
     def _coverage(self, query: str, chunks: Sequence[Chunk]) -> tuple[Scores, Scores]:
         """Return how well each chunk covers the query, alone and with its neighbours."""

@@ -84,10 +84,9 @@ def search_documents(params: SearchDocumentsParams, context: Context) -> SearchD
         found = first.passages
         if len(queries) > 1:
             found = search_fused(retriever, queries, top_k=params.top_k, among=among)
-        tokenize = context.models.open_embedder().tokenize
         selected = select_passages(
             found,
-            budget=text_budget(params.max_tokens, tokenize) if params.max_tokens else None,
+            budget=text_budget(params.max_tokens, retriever.tokenize) if params.max_tokens else None,
             find_document=ledger.document if params.merge else None,
         )
         seconds = time.monotonic() - started

@@ -77,7 +77,7 @@ def tune_documents(params: TuneDocumentsParams, context: Context) -> TuneDocumen
     fitted = _cross_fitted(answered)
     low, high = summary.mean_interval(fitted - before, seed=context.seed)
     weights = _fit(answered) if low > 0 else fusion.DEFAULT_WEIGHTS
-    best = [tuning.best_score(pool, weights) for pool in pools]
+    best = [_best(pool, weights) for pool in pools]
     curve = calibrate(
         [score for score, question in zip(best, asked, strict=True) if question.is_answerable],
         [score for score, question in zip(best, asked, strict=True) if not question.is_answerable],
@@ -162,13 +162,19 @@ def _scores(answered: Sequence[tuple[questions.KnownQuestion, Pool]], weights: f
     return numpy.array(found)
 
 
+def _best(pool: Pool, weights: fusion.Weights) -> float:
+    """Return what the probability of an answer is told from."""
+    coverage = pool.coverage(weights)
+    return pool.words if coverage is None else float(coverage.max(initial=-1.0))
+
+
 def _tuning(
     embedder: str, weights: fusion.Weights, curve: answerable.Calibration | None, *, by_coverage: bool
 ) -> tuning.Tuning:
-    fitted = tuning.Tuning(embedder=embedder, weights=weights)
+    fitted = tuning.default_tuning(embedder).model_copy(update={"weights": weights})
     if curve is None:
         return fitted
-    return fitted.model_copy(update={"by_coverage" if by_coverage else "by_cosine": curve})
+    return fitted.model_copy(update={"by_coverage" if by_coverage else "by_words": curve})
 
 
 def _say(is_used: bool, is_calibrated: bool) -> str:

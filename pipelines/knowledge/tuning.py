@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipelines.knowledge.answerable import BY_COSINE, BY_COVERAGE, Calibration
+from pipelines.knowledge.answerable import BY_COVERAGE, BY_WORDS, Calibration
 from pipelines.knowledge.fusion import DEFAULT_WEIGHTS, Weights
 from pipelines.workspace import write_json
 
@@ -24,25 +24,27 @@ class Tuning(BaseModel):
 
     embedder: str = ""
     weights: Weights = DEFAULT_WEIGHTS
-    by_coverage: Calibration = BY_COVERAGE
-    by_cosine: Calibration = BY_COSINE
+    by_coverage: Calibration | None = None  # not known for every embedder
+    by_words: Calibration = BY_WORDS
 
     def answerable(self, pool: Pool) -> float:
         """Return how likely it is that the documents answer the query of a pool, from 0 to 1."""
         if not len(pool.chunks):
             return 0.0
-        calibration = self.by_cosine if pool.own is None else self.by_coverage
-        return calibration.probability(best_score(pool, self.weights))
+        coverage = pool.coverage(self.weights)
+        if coverage is None or self.by_coverage is None:
+            return self.by_words.probability(pool.words)
+        return self.by_coverage.probability(float(coverage.max()))
 
 
-DEFAULT_TUNING = Tuning()
+def default_tuning(embedder: str) -> Tuning:
+    """Return how a collection is searched to which nothing was fitted.
 
-
-def best_score(pool: Pool, weights: Weights) -> float:
-    """Return the score of the best chunk that can be compared between queries; 0 for an empty pool."""
-    coverage = pool.coverage(weights)
-    scores = pool.dense if coverage is None else coverage
-    return float(scores.max()) if len(scores) else 0.0
+    Args:
+        embedder: Name of its embedder, as `Embedder.name` gives it: the model's, and a hash.
+    """
+    known = (curve for model, curve in BY_COVERAGE.items() if embedder.startswith(model))
+    return Tuning(embedder=embedder, by_coverage=next(known, None))
 
 
 def load_tuning(folder: Path, *, embedder: str) -> Tuning:
@@ -50,8 +52,8 @@ def load_tuning(folder: Path, *, embedder: str) -> Tuning:
     try:
         tuning = Tuning.model_validate_json((folder / TUNING).read_bytes())
     except (OSError, ValidationError):
-        return DEFAULT_TUNING
-    return tuning if tuning.embedder == embedder else DEFAULT_TUNING
+        return default_tuning(embedder)
+    return tuning if tuning.embedder == embedder else default_tuning(embedder)
 
 
 def save_tuning(tuning: Tuning, folder: Path) -> None:
