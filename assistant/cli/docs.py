@@ -32,6 +32,10 @@ GROUP = LazyGroup(
             "pipelines.knowledge.tune:TUNE_DOCUMENTS",
             "Fit how a collection is searched to questions about its own documents; used only if surely better.",
         ),
+        "reindex": Entry(
+            "pipelines.knowledge.reindex:REINDEX_DOCUMENTS",
+            "Embed a collection again, by the same or another model; the old vectors serve until it is done.",
+        ),
         "remove": Entry(
             "pipelines.knowledge.documents:REMOVE_DOCUMENT",
             "Remove a document from a collection; its file stays where it is.",
