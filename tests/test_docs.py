@@ -315,9 +315,10 @@ def test_a_file_of_a_folder_that_was_added_is_not_stored_twice(context: Context,
     ("name", "content", "reason"),
     [
         ("broken.pdf", b"%PDF-1.7 and nothing more", "not a readable PDF"),
+        ("noise.txt", bytes(range(1, 256)) * 3, "is not UTF-8 text"),
         ("empty.md", b"", "no text"),
         ("large.txt", b"x" * 60_000, "over the limit of 0.05 MB"),
-        ("binary.txt", b"\x00\x01", "no text"),
+        ("binary.txt", b"\x00\x01", "zero bytes"),
     ],
 )
 def test_one_broken_file_is_reported_and_the_others_are_added(

@@ -8,9 +8,9 @@ from pydantic import BaseModel, Field
 
 from pipelines.knowledge.collection import open_embedder, opened_ledger, opened_vectors
 from pipelines.knowledge.index import drop_former, embed_chunks, fill_index
+from pipelines.knowledge.turn import taking_turn
 from pipelines.operation import Context, Operation
 from pipelines.records import Name
-from pipelines.workspace import locked
 
 
 class ReindexDocumentsParams(BaseModel):
@@ -37,7 +37,7 @@ def reindex_documents(params: ReindexDocumentsParams, context: Context) -> Reind
     """Embed a collection again, by the same or another model; the old vectors serve until it is done."""
     started = time.monotonic()
     folder = context.workspace.knowledge(params.collection)
-    with opened_ledger(context, params.collection) as ledger, locked(folder), opened_vectors(folder) as stored:
+    with opened_ledger(context, params.collection) as ledger, taking_turn(folder, context), opened_vectors(folder) as stored:
         former = stored.serving()
         model = params.embedder or (former.model if former else "")
         if model:

@@ -31,6 +31,7 @@ _SHORT_CHINESE = re.compile(
     rb"(?:[\x00-\x7f]|[\xa1-\xd7][\xa1-\xfe])*[\xb0-\xd7][\xa1-\xfe](?:[\x00-\x7f]|[\xa1-\xd7][\xa1-\xfe])*"
 )
 _SHORT_BYTES = 32
+_LEAST_PAIRS = 4  # fewer zero bytes are no sign of UTF-16
 _WESTERN = re.compile(r"[\x00-\x7f\xa0-\xbfÀ-ÖØ-öø-ÿŒœŠšŽž‘’“”–—…€„‚•]*")
 # A file with so few foreign lines is a UTF-8 file into which they were pasted.
 _FOREIGN_SHARE = 0.2
@@ -60,7 +61,9 @@ def decode(content: bytes, plain: PlainText, *, declared: str = "") -> str:
 def _wide_encoding(content: bytes) -> str:
     """Return the encoding of text whose every other byte is zero; empty if it is not such."""
     head = content[:_SAMPLE]
-    pairs = max(1, len(head) // 2)
+    pairs = len(head) // 2
+    if pairs < _LEAST_PAIRS:
+        return ""
     if head[1::2].count(0) > pairs * 0.4 and not head[::2].count(0):
         return "utf-16-le"
     return "utf-16-be" if head[::2].count(0) > pairs * 0.4 and not head[1::2].count(0) else ""
