@@ -62,7 +62,7 @@ class Document(Record):
 class Chunk(Record):
     """A piece of a document, small enough to be retrieved and shown to a model."""
 
-    id: str = Field(description="Stable id, made from the document's id, the offsets and the text.")
+    id: str = Field(description="Stable id, of the document's id, the text, and how often it occurred before.")
     document: str = Field(description="Id of the document.")
     start: int = Field(ge=0, description="Offset of the first character.")
     end: int = Field(ge=0, description="Offset after the last character.")

@@ -37,7 +37,11 @@ def reindex_documents(params: ReindexDocumentsParams, context: Context) -> Reind
     """Embed a collection again, by the same or another model; the old vectors serve until it is done."""
     started = time.monotonic()
     folder = context.workspace.knowledge(params.collection)
-    with opened_ledger(context, params.collection) as ledger, taking_turn(folder, context), opened_vectors(folder) as stored:
+    with (
+        opened_ledger(context, params.collection) as ledger,
+        taking_turn(folder, context),
+        opened_vectors(folder) as stored,
+    ):
         former = stored.serving()
         model = params.embedder or (former.model if former else "")
         if model:

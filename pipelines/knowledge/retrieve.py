@@ -6,7 +6,7 @@ import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy
 
@@ -14,8 +14,9 @@ from pipelines.knowledge import interaction
 from pipelines.knowledge.fusion import Scores, Weights, fuse
 from pipelines.knowledge.ledger import KnowledgeLedger
 from pipelines.knowledge.tuning import Tuning, default_tuning
-from pipelines.records import Chunk, Passage
-from pipelines.text import search_terms
+from pipelines.models.catalog import CATALOG
+from pipelines.records import Chunk, Language, Passage
+from pipelines.text import language_of, search_terms
 
 if TYPE_CHECKING:
     from pipelines.knowledge.vectors import VectorStore
@@ -125,8 +126,11 @@ class Retriever:
         keyword = self._keyword(query, among)
         found = self._ledger.find_chunks([*self._store.nearest(vector, limit=POOL, among=among), *keyword])
         chunks = list(found.values())
-        cosines = self._store.cosines(vector, list(found)) if found else {}
-        own, around = self._coverage(query, chunks) if self._embedder.has_tokens and chunks else (None, None)
+        is_known = self._knows(query)
+        cosines = self._store.cosines(vector, list(found)) if found and is_known else {}
+        own, around = (
+            self._coverage(query, chunks) if self._embedder.has_tokens and is_known and chunks else (None, None)
+        )
         return Pool(
             chunks=chunks,
             dense=numpy.array([cosines.get(chunk.id, 0.0) for chunk in chunks], dtype=float),
@@ -139,6 +143,11 @@ class Retriever:
     def texts(self) -> list[str]:
         """Return the text of every chunk of the collection."""
         return [chunk.text for chunk in self._ledger.chunks()]
+
+    def _knows(self, query: str) -> bool:
+        """Whether the embedder knows the language of a query; what it says of another is noise, so words decide."""
+        known = (model.languages for model in CATALOG if self._embedder.name.startswith(model.name))
+        return language_of(query) in next(known, get_args(Language))
 
     def _keyword(self, query: str, among: Sequence[str] | None) -> dict[str, float]:
         """Return the chunks that keywords propose, and their BM25 scores."""
