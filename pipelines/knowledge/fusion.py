@@ -8,6 +8,8 @@ import numpy
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipelines.records import Language
+
 Scores = NDArray[numpy.float64]
 
 
@@ -23,6 +25,8 @@ class Weights(BaseModel):
 
 
 DEFAULT_WEIGHTS = Weights()
+# Of Chinese queries: tokens that are parts of words tell less than the whole sentence (BENCHMARKS.md).
+WEIGHTS_OF_LANGUAGES: dict[Language, Weights] = {"en": DEFAULT_WEIGHTS, "zh": Weights(dense=2.0, keyword=1.0)}
 _NO_SPREAD = 1e-9  # what rounding leaves of equal scores
 
 

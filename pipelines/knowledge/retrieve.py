@@ -112,7 +112,7 @@ class Retriever:
             among: Ids of the chunks to choose from, if not all; none of them is missed.
         """
         pool = self.pool(query, among=among)
-        scores = pool.scores(self._tuning.weights)
+        scores = pool.scores(self._tuning.weights_for(query))
         best = sorted(range(len(pool.chunks)), key=lambda each: (-scores[each], pool.chunks[each].id))
         passages = [
             Passage(chunk=pool.chunks[each], score=float(scores[each]), cosine=float(pool.dense[each]))

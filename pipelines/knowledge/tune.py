@@ -82,7 +82,7 @@ def tune_documents(params: TuneDocumentsParams, context: Context) -> TuneDocumen
         [score for score, question in zip(best, asked, strict=True) if question.is_answerable],
         [score for score, question in zip(best, asked, strict=True) if not question.is_answerable],
     )
-    tuning.save_tuning(_tuning(embedder, weights, curve, by_coverage=pools[0].own is not None), folder)
+    tuning.save_tuning(_tuning(embedder, weights, curve, is_used=low > 0, by_coverage=pools[0].own is not None), folder)
     return TuneDocumentsReport(
         collection=params.collection,
         summary=_say(low > 0, curve is not None),
@@ -169,9 +169,14 @@ def _best(pool: Pool, weights: fusion.Weights) -> float:
 
 
 def _tuning(
-    embedder: str, weights: fusion.Weights, curve: answerable.Calibration | None, *, by_coverage: bool
+    embedder: str,
+    weights: fusion.Weights,
+    curve: answerable.Calibration | None,
+    *,
+    is_used: bool,
+    by_coverage: bool,
 ) -> tuning.Tuning:
-    fitted = tuning.default_tuning(embedder).model_copy(update={"weights": weights})
+    fitted = tuning.default_tuning(embedder).model_copy(update={"weights": weights if is_used else None})
     if curve is None:
         return fitted
     return fitted.model_copy(update={"by_coverage" if by_coverage else "by_words": curve})

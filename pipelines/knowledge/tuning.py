@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipelines.knowledge.answerable import BY_COVERAGE, BY_WORDS, Calibration
-from pipelines.knowledge.fusion import DEFAULT_WEIGHTS, Weights
+from pipelines.knowledge.fusion import DEFAULT_WEIGHTS, WEIGHTS_OF_LANGUAGES, Weights
+from pipelines.text import language_of
 from pipelines.workspace import write_json
 
 if TYPE_CHECKING:
@@ -23,15 +24,19 @@ class Tuning(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     embedder: str = ""
-    weights: Weights = DEFAULT_WEIGHTS
+    weights: Weights | None = None  # those of the query's language
     by_coverage: Calibration | None = None  # not known for every embedder
     by_words: Calibration = BY_WORDS
+
+    def weights_for(self, query: str) -> Weights:
+        """Return how much each search counts for a query."""
+        return self.weights or WEIGHTS_OF_LANGUAGES[language_of(query)]
 
     def answerable(self, pool: Pool) -> float:
         """Return how likely it is that the documents answer the query of a pool, from 0 to 1."""
         if not len(pool.chunks):
             return 0.0
-        coverage = pool.coverage(self.weights)
+        coverage = pool.coverage(self.weights or DEFAULT_WEIGHTS)
         if coverage is None or self.by_coverage is None:
             return self.by_words.probability(pool.words)
         return self.by_coverage.probability(float(coverage.max()))
