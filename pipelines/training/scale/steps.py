@@ -82,7 +82,7 @@ class StepLog(TrainerCallback):  # type: ignore[misc]
             if not math.isfinite(logs["loss"]):
                 raise TrainingError(
                     f"the loss became {logs['loss']} at step {state.global_step}",
-                    hint="Train again with a smaller learning rate.",
+                    hint="Train again with a smaller --learning-rate, or learning_rate in a configuration file.",
                 )
             self._pending = self._report(state, logs)
             if not control.should_evaluate:
