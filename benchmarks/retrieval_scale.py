@@ -72,9 +72,9 @@ class TurningEmbedder:
             found.append(TokenVectors(tokens, _unit(vectors + self._noise[rows])))
         return found
 
-    def embed_both(self, texts: Sequence[str]) -> tuple[Vectors, list[TokenVectors]]:
+    def embed_both(self, texts: Sequence[str], *, kind: TextKind = "passage") -> tuple[Vectors, list[TokenVectors]]:
         """Return both."""
-        return self.embed(texts), self.embed_tokens(texts)
+        return self.embed(texts, kind=kind), self.embed_tokens(texts)
 
 
 class TurningModels(Models):

@@ -69,9 +69,9 @@ class WrappedEmbedder:
         """Return the real tokens with their vectors."""
         return self._real.embed_tokens(texts)
 
-    def embed_both(self, texts: Sequence[str]) -> tuple[Vectors, list[TokenVectors]]:
+    def embed_both(self, texts: Sequence[str], *, kind: TextKind = "passage") -> tuple[Vectors, list[TokenVectors]]:
         """Return both, through this class's own methods."""
-        return self.embed(texts), self.embed_tokens(texts)
+        return self.embed(texts, kind=kind), self.embed_tokens(texts)
 
     def tokenize(self, text: str) -> list[int]:
         """Return the real tokens."""

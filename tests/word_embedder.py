@@ -52,9 +52,11 @@ class WordEmbedder:
         """Return nothing: words are not in a context."""
         return [embedder.TokenVectors([], numpy.zeros((0, self.size), dtype=numpy.float32)) for _ in texts]
 
-    def embed_both(self, texts: Sequence[str]) -> tuple[Vectors, list[TokenVectors]]:
+    def embed_both(
+        self, texts: Sequence[str], *, kind: Literal["query", "passage"] = "passage"
+    ) -> tuple[Vectors, list[TokenVectors]]:
         """Return the vectors of texts, and nothing of their tokens."""
-        return self.embed(texts), self.embed_tokens(texts)
+        return self.embed(texts, kind=kind), self.embed_tokens(texts)
 
     def tokenize(self, text: str) -> list[int]:
         """Return a number for each word."""

@@ -20,7 +20,7 @@ from pipelines.text import language_of, search_terms
 
 if TYPE_CHECKING:
     from pipelines.knowledge.vectors import VectorStore
-    from pipelines.models.embedder import Embedder
+    from pipelines.models.embedder import Embedder, TokenVectors, Vectors
 
 # What either search proposes. A pool of 60 loses nothing that one of 200 finds (BENCHMARKS.md).
 POOL = 50
@@ -122,15 +122,13 @@ class Retriever:
 
     def pool(self, query: str, *, among: Sequence[str] | None = None) -> Pool:
         """Return what both searches propose for a query, and how each scores it."""
-        vector = self._embedder.embed([query], kind="query")[0]
+        vector, asked = self._embed(query)
         keyword = self._keyword(query, among)
         found = self._ledger.find_chunks([*self._store.nearest(vector, limit=POOL, among=among), *keyword])
         chunks = list(found.values())
         is_known = self._knows(query)
         cosines = self._store.cosines(vector, list(found)) if found and is_known else {}
-        own, around = (
-            self._coverage(query, chunks) if self._embedder.has_tokens and is_known and chunks else (None, None)
-        )
+        own, around = self._coverage(query, asked, chunks) if asked and is_known and chunks else (None, None)
         return Pool(
             chunks=chunks,
             dense=numpy.array([cosines.get(chunk.id, 0.0) for chunk in chunks], dtype=float),
@@ -164,9 +162,15 @@ class Retriever:
         found = (self._frequency(term) for term in terms)
         return sum(interaction.rarity(each, chunks=chunks) for each in found if each is not None)
 
-    def _coverage(self, query: str, chunks: Sequence[Chunk]) -> tuple[Scores, Scores]:
+    def _embed(self, query: str) -> tuple[Vectors, TokenVectors | None]:
+        """Return the vector of a query, and its tokens with theirs where the embedder tells of them."""
+        if not self._embedder.has_tokens:
+            return self._embedder.embed([query], kind="query")[0], None
+        vectors, [asked] = self._embedder.embed_both([query], kind="query")
+        return vectors[0], asked
+
+    def _coverage(self, query: str, asked: TokenVectors, chunks: Sequence[Chunk]) -> tuple[Scores, Scores]:
         """Return how well each chunk covers the query, alone and with its neighbours."""
-        [asked] = self._embedder.embed_tokens([query])
         if not asked.tokens:
             return numpy.zeros(len(chunks)), numpy.zeros(len(chunks))
         signs = self._store.signs([chunk.id for chunk in chunks])

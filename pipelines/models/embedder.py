@@ -57,8 +57,8 @@ class Embedder(Protocol):
     def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
         """Return the tokens of each text with their vectors."""
 
-    def embed_both(self, texts: Sequence[str]) -> tuple[Vectors, list[TokenVectors]]:
-        """Return what `embed` and `embed_tokens` do, for passages, at the cost of one of them."""
+    def embed_both(self, texts: Sequence[str], *, kind: TextKind = "passage") -> tuple[Vectors, list[TokenVectors]]:
+        """Return what `embed` returns and the vectors of the tokens with it, in one pass."""
 
     def tokenize(self, text: str) -> list[int]:
         """Return all tokens of a text, without special ones."""
@@ -118,7 +118,7 @@ class LocalEmbedder:
 
     def embed(self, texts: Sequence[str], *, kind: TextKind = "passage") -> Vectors:
         """Return one vector per text; float, (texts, size), each of length 1."""
-        prefix = self._folder.query_prefix if kind == "query" else self._folder.passage_prefix
+        prefix = self._prefix(kind)
         vectors = numpy.zeros((len(texts), self.size), dtype=numpy.float32)
         for index, hidden in self._run(self._encode([prefix + text for text in texts])):
             vectors[index] = self._pooled(hidden)
@@ -128,14 +128,17 @@ class LocalEmbedder:
         """Return the tokens of each text with their vectors."""
         return self._embed_tokens(self._encode(texts), prefix=0)[1]
 
-    def embed_both(self, texts: Sequence[str]) -> tuple[Vectors, list[TokenVectors]]:
-        """Return the vectors of passages and those of their tokens, in one pass."""
-        prefix = self._folder.passage_prefix
+    def embed_both(self, texts: Sequence[str], *, kind: TextKind = "passage") -> tuple[Vectors, list[TokenVectors]]:
+        """Return the vectors of texts and those of their tokens, in one pass."""
+        prefix = self._prefix(kind)
         return self._embed_tokens(self._encode([prefix + text for text in texts]), prefix=len(self.tokenize(prefix)))
 
     def tokenize(self, text: str) -> list[int]:
         """Return all tokens of a text, without special ones."""
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def _prefix(self, kind: TextKind) -> str:
+        return self._folder.query_prefix if kind == "query" else self._folder.passage_prefix
 
     def _embed_tokens(self, encoded: Sequence[list[int]], *, prefix: int) -> tuple[Vectors, list[TokenVectors]]:
         vectors = numpy.zeros((len(encoded), self.size), dtype=numpy.float32)

@@ -90,9 +90,9 @@ class RemoteEmbedder:
             hint="Use a local embedder for this: unset ASSISTANT_EMBEDDER_URL.",
         )
 
-    def embed_both(self, texts: Sequence[str]) -> tuple[Vectors, list[TokenVectors]]:
+    def embed_both(self, texts: Sequence[str], *, kind: TextKind = "passage") -> tuple[Vectors, list[TokenVectors]]:
         """Raise an error: an endpoint gives no vectors of tokens."""
-        return self.embed([]), self.embed_tokens(texts)
+        return self.embed([], kind=kind), self.embed_tokens(texts)
 
     def tokenize(self, text: str) -> list[int]:
         """Return about as many tokens as the endpoint's model makes of a text."""
