@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import DataError
+from pipelines.knowledge.database import open_database
 from pipelines.knowledge.filters import Filter, allowed_chunks
 from pipelines.records import Chunk, Document
 from pipelines.text import search_terms
@@ -86,19 +87,7 @@ class KnowledgeLedger:
     """Files, documents and chunks of one collection."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "ledger.sqlite"
-        try:
-            self._connection = sqlite3.connect(path, timeout=60)
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=FULL")
-            self._connection.executescript(_SCHEMA)
-        except sqlite3.DatabaseError as error:
-            raise DataError(
-                f"the ledger {path} cannot be opened: {error}",
-                path=path,
-                hint=f"Remove the folder {folder} and add the documents again.",
-            ) from error
+        self._connection = open_database(folder, _SCHEMA)
 
     def close(self) -> None:
         """Close the file."""

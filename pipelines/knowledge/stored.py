@@ -8,7 +8,6 @@ again without a model. Which embedder serves is written here too: a switch is on
 from __future__ import annotations
 
 import secrets
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, Literal
 import numpy
 from numpy.typing import NDArray
 
-from pipelines.errors import DataError
+from pipelines.knowledge.database import open_database
 
 Vectors = NDArray[numpy.float32]
 _SCHEMA = """
@@ -53,18 +52,7 @@ class StoredVectors:
     """The stored vectors of the collection in `folder`, by text and embedder."""
 
     def __init__(self, folder: Path) -> None:
-        path = folder / "ledger.sqlite"
-        try:
-            self._connection = sqlite3.connect(path, timeout=60)
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=FULL")
-            self._connection.executescript(_SCHEMA)
-        except sqlite3.DatabaseError as error:
-            raise DataError(
-                f"the ledger {path} cannot be opened: {error}",
-                path=path,
-                hint=f"Remove the folder {folder} and add the documents again.",
-            ) from error
+        self._connection = open_database(folder, _SCHEMA)
 
     def close(self) -> None:
         """Close the file."""
