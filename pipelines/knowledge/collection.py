@@ -13,6 +13,8 @@ from pipelines.lazy import lazy_import
 from pipelines.operation import Context
 
 if TYPE_CHECKING:
+    import threadpoolctl
+
     from pipelines.knowledge import owned, retrieve, served, stored, tuning, vectors
     from pipelines.models.embedder import Embedder
 else:
@@ -20,6 +22,7 @@ else:
     retrieve = lazy_import("pipelines.knowledge.retrieve", extra="docs")
     served = lazy_import("pipelines.knowledge.served", extra="docs")
     stored = lazy_import("pipelines.knowledge.stored", extra="docs")
+    threadpoolctl = lazy_import("threadpoolctl", extra="docs")
     tuning = lazy_import("pipelines.knowledge.tuning", extra="docs")
     vectors = lazy_import("pipelines.knowledge.vectors", extra="docs")
 
@@ -82,7 +85,9 @@ def open_embedder(version: stored.IndexVersion | None, context: Context) -> Embe
 def opened_retriever(context: Context, collection: str) -> Iterator[retrieve.Retriever]:
     """Open a collection for searching."""
     folder = context.workspace.knowledge(collection)
-    with opened_ledger(context, collection) as ledger, opened_vectors(folder) as kept:
+    # numpy's threads wait for those of torch, which turn on for a while after each product: 20 ms, or 100.
+    single = threadpoolctl.threadpool_limits(limits=1, user_api="blas")
+    with opened_ledger(context, collection) as ledger, opened_vectors(folder) as kept, single:
         version = kept.serving()
         embedder = open_embedder(version, context)
         if version is None:
