@@ -44,7 +44,6 @@ def update_index(folder: Path, ledger: KnowledgeLedger, context: Context) -> Non
             for ids, _embedded in embed_chunks(pending, stored, embedder, context=context):
                 ledger.mark_stored(ids)
         stored.collect()
-        ledger.forget_removed()
         drop_former(folder, stored, context)
         if version is not None:
             fill_index(folder, version, stored, context)

@@ -1,9 +1,9 @@
 """How well chunks cover a query, token by token: late interaction on one bit a number.
 
 Each token of the query is matched with the token of the chunk that is likest to it in
-context. Of a chunk's token vectors only the signs are kept: 48 bytes a token at 384
-numbers, an eighth of float32's thirty-second, which changes nDCG by less than 0.002
-(BENCHMARKS.md); the query's vectors stay whole.
+context. Of a chunk's token vectors only the signs are kept, 48 bytes a token at 384
+numbers in place of 1,536, which costs 0.002 to 0.004 nDCG (BENCHMARKS.md); the query's
+vectors stay whole.
 
 Source:
     Khattab and Zaharia 2020, ColBERT, section 3.3, arXiv:2004.12832 (MaxSim); Charikar 2002,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Vectors = NDArray[numpy.float32]
 
 # What a query's function words and punctuation weigh; a word that one chunk of n holds weighs log n.
-STOP_WEIGHT = 1.5
+_STOP_WEIGHT = 1.5
 _OTHER_WEIGHT = 0.2
 _LEAST_WEIGHT = 0.05
 
@@ -58,7 +58,7 @@ def query_weights(
     weight: dict[int, float] = {}
     for term in dict.fromkeys(search_terms(query)):
         found = frequency(term)
-        idf = STOP_WEIGHT if found is None else rarity(found, chunks=chunks)
+        idf = _STOP_WEIGHT if found is None else rarity(found, chunks=chunks)
         for token in embedder.tokenize(term):
             weight[token] = max(idf, weight.get(token, 0.0))
     return numpy.array([weight.get(token, _OTHER_WEIGHT) for token in tokens], dtype=numpy.float32)

@@ -112,10 +112,9 @@ class _Opened:
 
     def _find(self, query: str, wanted: CollectionRetriever) -> list[Document]:
         among = None if wanted.where.is_empty else self._ledger.allowed(wanted.where)
-        tokenize = self._context.models.open_embedder().tokenize
         selected = select_passages(
             self._retriever.search(query, top_k=wanted.top_k, among=among),
-            budget=text_budget(wanted.max_tokens, tokenize) if wanted.max_tokens else None,
+            budget=text_budget(wanted.max_tokens, self._retriever.tokenize) if wanted.max_tokens else None,
             find_document=self._ledger.document if wanted.merge else None,
         )
         return [_as_document(passage) for passage in selected.passages]

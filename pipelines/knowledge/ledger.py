@@ -30,7 +30,6 @@ CREATE TABLE IF NOT EXISTS chunks (
 );
 CREATE INDEX IF NOT EXISTS chunks_of_document ON chunks (document);
 CREATE INDEX IF NOT EXISTS chunks_pending ON chunks (document) WHERE pending;
-CREATE TABLE IF NOT EXISTS removed (id TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, root TEXT NOT NULL, document TEXT NOT NULL, size INTEGER NOT NULL,
     modified_ns INTEGER NOT NULL, inode INTEGER NOT NULL, failure TEXT NOT NULL, tried TEXT NOT NULL
@@ -198,7 +197,6 @@ class KnowledgeLedger:
                     "INSERT INTO chunks (id, document, record, pending) VALUES (?, ?, ?, ?)",
                     (chunk.id, chunk.document, chunk.model_dump_json(), is_pending),
                 )
-                self._connection.execute("DELETE FROM removed WHERE id = ?", (chunk.id,))
                 terms = " ".join(search_terms(f"{chunk.heading} {chunk.text}"))
                 self._connection.execute("INSERT INTO keywords (rowid, terms) VALUES (?, ?)", (cursor.lastrowid, terms))
 
@@ -264,15 +262,6 @@ class KnowledgeLedger:
         with self._writing():
             self._connection.execute("UPDATE chunks SET pending = 1")
 
-    def removed(self) -> list[str]:
-        """Return the ids of chunks that are gone, but whose vectors may not be."""
-        return [row[0] for row in self._connection.execute("SELECT id FROM removed")]
-
-    def forget_removed(self) -> None:
-        """Take note that the vectors of removed chunks are gone too."""
-        with self._writing():
-            self._connection.execute("DELETE FROM removed")
-
     def search(self, query: str, *, limit: int) -> list[tuple[str, float]]:
         """Return chunk ids and BM25 scores of the best matches, best first; higher is better."""
         wanted = match_any(query)
@@ -306,10 +295,8 @@ class KnowledgeLedger:
                 self._connection.execute("INSERT INTO keywords (rowid, terms) VALUES (?, ?)", (row, terms))
 
     def _delete(self, document_id: str) -> None:
-        rows = self._connection.execute("SELECT row, id FROM chunks WHERE document = ?", (document_id,)).fetchall()
-        for row, chunk_id in rows:
-            self._connection.execute("DELETE FROM keywords WHERE rowid = ?", (row,))
-            self._connection.execute("INSERT OR IGNORE INTO removed VALUES (?)", (chunk_id,))
+        rows = self._connection.execute("SELECT row FROM chunks WHERE document = ?", (document_id,)).fetchall()
+        self._connection.executemany("DELETE FROM keywords WHERE rowid = ?", rows)
         self._connection.execute("DELETE FROM chunks WHERE document = ?", (document_id,))
         self._connection.execute("DELETE FROM documents WHERE id = ?", (document_id,))
         self._connection.execute("DELETE FROM facts WHERE name = 'chunks written'")
