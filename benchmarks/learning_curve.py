@@ -91,7 +91,7 @@ def _composed(path: Path, context: Context) -> tuple[list[Chunk], dict[Split, li
             chunks=chunks,
             chunk_vectors=embedder.embed([f"{chunk.heading}\n{fold_space(chunk.text)}" for chunk in chunks]),
             question_vectors=embedder.embed([example.question for example in examples]),
-            nearest=NearestFinder(embedder, (chunk.text for chunk in chunks)),
+            nearest=NearestFinder(context.models.embedder_of, (chunk.text for chunk in chunks)),
         )
         composed = compose(material, split=split, passages=_PASSAGES, unanswerable_share=_UNANSWERABLE, seed=0)
         # By passages and not by question: what shares them is trained together.

@@ -54,7 +54,7 @@ def compare(folder: Path, workspace: Path, dataset: str) -> dict[str, Any]:
     embedder = context.models.open_embedder()
     chunks = list(read_records(context.workspace.dataset(dataset) / CHUNKS, Chunk))
     vectors = embedder.embed([f"{chunk.heading}\n{fold_space(chunk.text)}" for chunk in chunks])
-    nearest = NearestFinder(embedder, (chunk.text for chunk in chunks))
+    nearest = NearestFinder(context.models.embedder_of, (chunk.text for chunk in chunks))
     ours = list(read_records(context.workspace.dataset(dataset) / EXAMPLES, Example))
     naive = _read_naive(folder / "naive.jsonl", chunks)
     sets = {

@@ -89,9 +89,9 @@ def retriever(shop: Context) -> Iterator[Retriever]:
 
 @pytest.fixture(scope="module")
 def nearest(shop: Context) -> NearestFinder:
-    """The real finder of sentences."""
+    """The real finder of sentences, with the model of each language."""
     with opened_retriever(shop, "default") as retriever:
-        return NearestFinder(shop.models.open_embedder(), retriever.texts())
+        return NearestFinder(open_context(shop.workspace.root).models.embedder_of, retriever.texts())
 
 
 @dataclasses.dataclass

@@ -105,7 +105,7 @@ def make_material(chunks: Sequence[Chunk], examples: Sequence[Example]) -> Mater
         chunks=chunks,
         chunk_vectors=embedder.embed([chunk.text for chunk in chunks]),
         question_vectors=embedder.embed([example.question for example in examples]),
-        nearest=NearestFinder(embedder, (chunk.text for chunk in chunks)),
+        nearest=NearestFinder(lambda language: embedder, (chunk.text for chunk in chunks)),
     )
 
 

@@ -76,7 +76,7 @@ def opened_answerer(bot: Bot, context: Context, *, rewrites: bool | None = False
     adapter = context.workspace.adapter(bot.adapter) if bot.adapter and bot.served == "tuned" else None
     with opened_retriever(context, bot.collection) as retriever:
         engine = context.models.open_engine(bot.base, adapter=adapter)
-        finder = nearest.NearestFinder(context.models.open_embedder(), retriever.texts())
+        finder = nearest.NearestFinder(context.models.embedder_of, retriever.texts())
         yield answer.Answerer(retriever, engine, finder, passages=bot.passages, writer=writer)
 
 

@@ -70,8 +70,7 @@ class Trial:
         self._adapter = adapter
         self._test = material.test
         self._caps = arms.answer_caps(material.train)
-        embedder = context.models.open_embedder()
-        self._nearest = NearestFinder(embedder, (chunk.text for chunk in material.chunks.values()))
+        self._nearest = NearestFinder(context.models.embedder_of, (chunk.text for chunk in material.chunks.values()))
         self._hints = arms.find_hints(self._test, material.chunks, self._nearest)
         self._given = arms.put_as_given(self._test, material.chunks, self._hints)
 

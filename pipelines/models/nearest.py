@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy
@@ -23,11 +23,15 @@ from pipelines.models.embedder import Embedder, TokenVectors, Vectors
 from pipelines.records import Chunk, Language
 from pipelines.text import fold_space, language_of, search_terms, sentence_spans
 
-# Below, the sentence has nothing to do with the question. Measured in BENCHMARKS.md.
-_LEAST_LIKENESS: dict[Language, float] = {"en": 0.44, "zh": 0.15}
+# Below, the sentence has nothing to do with the question: by what its language's model tells, and
+# by shared words where there is none. Measured in BENCHMARKS.md.
+_LEAST_LIKENESS: dict[Language, float] = {"en": 0.44, "zh": 0.81}
+_LEAST_SHARED = 0.15
 _LEAST_WEIGHT = 0.05
 # Chunks whose tokens' vectors are kept; each takes about 80 kB.
 _KEPT_CHUNKS = 1_000
+# So many chunks, spread over all, tell how rare a token is.
+_DRAWN_CHUNKS = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,59 +45,89 @@ class NearestSentence:
 
 
 class NearestFinder:
-    """Finds nearest sentences; sentences of a chunk are embedded once."""
+    """Finds nearest sentences; sentences of a chunk are embedded once for each language of questions."""
 
-    def __init__(self, embedder: Embedder, texts: Iterable[str]) -> None:
-        """Remember how rare tokens are in `texts`, the chunks of the collection."""
-        self._embedder = embedder
-        self._known: dict[str, list[tuple[str, TokenVectors]]] = {}
-        self._holding: Counter[int] = Counter()
-        self._texts = 0
-        for text in texts:
-            self._texts += 1
-            self._holding.update(set(embedder.tokenize(text)))
+    def __init__(self, embedder_of: Callable[[Language], Embedder | None], texts: Iterable[str]) -> None:
+        """Take what is needed.
+
+        Args:
+            embedder_of: Gives the model that knows a language; None if there is none, so that
+                shared words decide. Asked when the first question in that language comes.
+            texts: The chunks of the collection, which tell how rare a token is.
+        """
+        self._embedder_of = embedder_of
+        whole = list(texts)
+        self._texts = whole[:: 1 + len(whole) // _DRAWN_CHUNKS]
+        self._coverages: dict[Language, _Coverage | None] = {}
 
     def find(self, question: str, chunks: Sequence[Chunk]) -> NearestSentence | None:
-        """Return the sentence nearest to the question; None where there are no sentences.
-
-        For Chinese by shared words, because the embedded model of sentences does not know it.
-        """
-        language = language_of(question)
-        self._learn([chunk for chunk in chunks if chunk.id not in self._known])
-        sentences = [(*entry, number) for number, chunk in enumerate(chunks, 1) for entry in self._known[chunk.id]]
+        """Return the sentence nearest to the question; None where there are no sentences."""
+        said = [_sentences(chunk) for chunk in chunks]
+        sentences = [(text, number) for number, texts in enumerate(said, 1) for text in texts]
         if not sentences:
             return None
-        if language == "zh":
-            scores = [_shared(question, text) for text, _vectors, _number in sentences]
+        language = language_of(question)
+        coverage = self._coverage_of(language)
+        if coverage is None:
+            scores, least = [_shared(question, text) for text, _number in sentences], _LEAST_SHARED
         else:
-            scores = self._coverages(question, [vectors.vectors for _text, vectors, _number in sentences])
+            scores, least = coverage.score(question, chunks), _LEAST_LIKENESS[language]
         best = int(numpy.argmax(scores))
-        text, _vectors, number = sentences[best]
+        text, number = sentences[best]
         likeness = float(scores[best])
-        return NearestSentence(
-            text=text, number=number, likeness=likeness, is_near=likeness >= _LEAST_LIKENESS[language]
-        )
+        return NearestSentence(text=text, number=number, likeness=likeness, is_near=likeness >= least)
 
-    def _coverages(self, question: str, sentences: Sequence[Vectors]) -> list[float]:
-        """Return how much of the question each sentence covers."""
+    def _coverage_of(self, language: Language) -> _Coverage | None:
+        if language not in self._coverages:
+            embedder = self._embedder_of(language)
+            self._coverages[language] = None if embedder is None else _Coverage(embedder, self._texts)
+        return self._coverages[language]
+
+
+class _Coverage:
+    """How much of a question sentences cover, as one model tells it."""
+
+    def __init__(self, embedder: Embedder, texts: Sequence[str]) -> None:
+        self._embedder = embedder
+        self._known: dict[str, list[TokenVectors]] = {}
+        self._texts = len(texts)
+        self._holding: Counter[int] = Counter()
+        for text in texts:
+            self._holding.update(set(embedder.tokenize(text)))
+
+    def score(self, question: str, chunks: Sequence[Chunk]) -> list[float]:
+        """Return it for each sentence of each chunk, from 0 to 1."""
+        self._learn([chunk for chunk in chunks if chunk.id not in self._known])
+        sentences = [vectors.vectors for chunk in chunks for vectors in self._known[chunk.id]]
         [asked] = self._embedder.embed_tokens([question])
         weights = numpy.array([self._weight(token) for token in asked.tokens])
         if not len(weights):
             return [0.0] * len(sentences)
-        likest = [(asked.vectors @ each.T).max(axis=1) if len(each) else 0 * weights for each in sentences]
-        return [float(each @ weights / weights.sum()) for each in likest]
+        return [float(_likest(asked.vectors, each) @ weights / weights.sum()) for each in sentences]
 
     def _weight(self, token: int) -> float:
         """Return the inverse document frequency of a token."""
         return max(_LEAST_WEIGHT, math.log((self._texts + 1) / (self._holding[token] + 0.5)))
 
     def _learn(self, chunks: Sequence[Chunk]) -> None:
-        found = [[fold_space(chunk.text[start:end]) for start, end in sentence_spans(chunk.text)] for chunk in chunks]
-        vectors = iter(self._embedder.embed_tokens([text for texts in found for text in texts]))
-        for chunk, texts in zip(chunks, found, strict=True):
-            self._known[chunk.id] = [(text, _halved(next(vectors))) for text in texts]
+        said = [_sentences(chunk) for chunk in chunks]
+        vectors = iter(self._embedder.embed_tokens([text for texts in said for text in texts]))
+        for chunk, texts in zip(chunks, said, strict=True):
+            self._known[chunk.id] = [_halved(next(vectors)) for _text in texts]
         while len(self._known) > _KEPT_CHUNKS + len(chunks):
             del self._known[next(iter(self._known))]
+
+
+def _sentences(chunk: Chunk) -> list[str]:
+    return [fold_space(chunk.text[start:end]) for start, end in sentence_spans(chunk.text)]
+
+
+def _likest(asked: Vectors, sentence: Vectors) -> Vectors:
+    """Return how like each token of a question the likest one of a sentence is; float, (tokens,)."""
+    if not len(sentence):
+        return numpy.zeros(len(asked), dtype=numpy.float32)
+    likest: Vectors = (asked @ sentence.T).max(axis=1)
+    return likest
 
 
 def _halved(vectors: TokenVectors) -> TokenVectors:

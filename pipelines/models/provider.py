@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.lazy import lazy_import
-from pipelines.models.catalog import DEFAULT_EMBEDDER, EMBEDDERS, find_model
+from pipelines.models.catalog import CATALOG, DEFAULT_EMBEDDER, EMBEDDERS, find_model, packaged_files
 from pipelines.models.engine import Engine
 from pipelines.models.ledger import Ledger
+from pipelines.records import Language
 from pipelines.settings import Settings
 
 if TYPE_CHECKING:
@@ -69,6 +70,16 @@ class Models:
         if name not in self._embedders:
             self._embedders[name] = self._opened_embedder(name)
         return self._embedders[name]
+
+    def embedder_of(self, language: Language) -> embedder.Embedder | None:
+        """Return the packaged model that knows a language, whose tokens have vectors.
+
+        None: it is one that nothing fails without, and it is not installed.
+        """
+        model = next(model for model in CATALOG if model.kind == "embedding" and language in model.languages)
+        if model.is_optional and packaged_files(model) is None:
+            return None
+        return self.open_embedder(model.name)
 
     def _opened_embedder(self, name: str) -> embedder.Embedder:
         endpoint = self._settings.embedder()

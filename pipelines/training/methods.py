@@ -57,12 +57,13 @@ def open_student(
         for parameter in model.parameters():
             parameter.requires_grad_(requires_grad=True)
         return Student(model)
-    if method in ("qlora", "lora"):
-        student = Student(add_adapter(model, rank=rank, seed=seed))
-        fuse_layers(student)
-        return student
-    torch.manual_seed(seed)
-    return Student(peft.get_peft_model(model, _config(method, model, rank=rank, steps=steps)))
+    if method in ("qlora", "lora", "rslora"):
+        student = Student(add_adapter(model, rank=rank, seed=seed, use_rslora=method == "rslora"))
+    else:
+        torch.manual_seed(seed)
+        student = Student(peft.get_peft_model(model, _config(method, model, rank=rank, steps=steps)))
+    fuse_layers(student)
+    return student
 
 
 def _load(folder: Path, method: Method, *, has_memory: bool) -> PreTrainedModel:
@@ -79,15 +80,8 @@ def _load(folder: Path, method: Method, *, has_memory: bool) -> PreTrainedModel:
 
 def _config(method: MethodName, model: PreTrainedModel, *, rank: int, steps: int) -> peft.PeftConfig:
     task: Literal["CAUSAL_LM"] = "CAUSAL_LM"
-    if method in ("dora", "rslora"):
-        return peft.LoraConfig(
-            r=rank,
-            lora_alpha=2 * rank,
-            target_modules="all-linear",
-            task_type=task,
-            use_dora=method == "dora",
-            use_rslora=method == "rslora",
-        )
+    if method == "dora":
+        return peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type=task, use_dora=True)
     if method == "adalora":
         return peft.AdaLoraConfig(
             init_r=rank + rank // 2,

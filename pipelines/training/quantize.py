@@ -62,7 +62,7 @@ def dequantize_once(model: PreTrainedModel) -> None:
     model.hf_quantizer = None
 
 
-def add_adapter(model: PreTrainedModel, *, rank: int, seed: int) -> peft.PeftModel:
+def add_adapter(model: PreTrainedModel, *, rank: int, seed: int, use_rslora: bool = False) -> peft.PeftModel:
     """Attach a fresh LoRA adapter to every linear layer but the head.
 
     Its weights are kept in the model's number type, for speed; the optimizer holds their
@@ -70,6 +70,11 @@ def add_adapter(model: PreTrainedModel, *, rank: int, seed: int) -> peft.PeftMod
     """
     torch.manual_seed(seed)
     config = peft.LoraConfig(
-        r=rank, lora_alpha=2 * rank, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM"
+        r=rank,
+        lora_alpha=2 * rank,
+        target_modules="all-linear",
+        lora_dropout=0.0,
+        task_type="CAUSAL_LM",
+        use_rslora=use_rslora,
     )
     return peft.get_peft_model(model, config, autocast_adapter_dtype=False)

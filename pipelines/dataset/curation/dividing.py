@@ -92,7 +92,7 @@ def compose_splits(
     """Return the examples of each split as conversations."""
     of_chunk, of_example = split_of
     embedder = context.models.open_embedder()
-    finder = NearestFinder(embedder, (chunk.text for chunk in chunks.values()))
+    finder = NearestFinder(context.models.embedder_of, (chunk.text for chunk in chunks.values()))
     composed: dict[Split, list[Example]] = {}
     for split in SPLITS:
         own = [example for example in examples if of_example[example.id] == split]
