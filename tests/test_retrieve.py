@@ -142,13 +142,13 @@ def test_a_calibration_is_a_logistic_curve() -> None:
 
 def test_an_unknown_embedder_is_judged_by_words() -> None:
     """How alike its tokens are tells nothing yet; what share of the query's words was found does."""
-    assert default_tuning("all-minilm-l6-v2-12345678").by_coverage is not None
+    assert set(default_tuning("all-minilm-l6-v2-12345678").by_coverage) == {"en"}
+    assert set(default_tuning("multilingual-e5-small-12345678").by_coverage) == {"en", "zh"}
     unknown = default_tuning("mine-12345678")
-    assert unknown.by_coverage is None
     scores = numpy.array([0.99])
     for words, is_likely in ((1.2, True), (0.1, False)):
         pool = Pool(chunks=[CHUNK], dense=scores, keyword=scores, own=scores, around=scores, words=words)
-        assert (unknown.answerable(pool) > 0.5) == is_likely
+        assert (unknown.answerable("A query", pool) > 0.5) == is_likely
 
 
 def test_what_was_fitted_is_for_one_embedder(tmp_path: Path) -> None:

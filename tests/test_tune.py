@@ -13,7 +13,7 @@ import pytest
 from pipelines.errors import DataError
 from pipelines.knowledge.add import AddDocumentsParams, add_documents
 from pipelines.knowledge.collection import opened_retriever
-from pipelines.knowledge.fusion import DEFAULT_WEIGHTS
+from pipelines.knowledge.fusion import DEFAULT_WEIGHTS, WEIGHTS_OF_LANGUAGES
 from pipelines.knowledge.tune import TuneDocumentsParams, TuneDocumentsReport, calibrate, tune_documents
 from pipelines.models.embedder import Vectors
 from pipelines.operation import Context
@@ -72,6 +72,23 @@ def test_weights_that_are_surely_better_are_used(asked: tuple[Context, Path]) ->
         [first] = retriever.search(f"{words(8)} ) x1", top_k=1)
         assert first.chunk.document == "dab.txt"
         assert retriever.answerable(f"{words(8)} ) x1") > 0.5 > retriever.answerable("nothing of this ) x1001")
+
+
+def test_chinese_questions_are_held_against_what_holds_for_chinese(context: Context, tmp_path: Path) -> None:
+    """Where nothing can be gained, the weights of Chinese queries stay."""
+    context = with_words(context, words=WordEmbedder())
+    shelf = tmp_path / "架子"
+    shelf.mkdir()
+    signs = [chr(0x4E00 + 7 * number) + chr(0x5E00 + 11 * number) for number in range(50)]
+    for sign in signs:
+        (shelf / f"{sign}.txt").write_text(f"{sign}放在仓库里。\n", encoding="utf-8")
+    path = tmp_path / "questions.jsonl"
+    lines = (json.dumps({"question": f"{sign}在哪里？", "document": f"{sign}.txt"}) + "\n" for sign in signs)
+    path.write_text("".join(lines), encoding="utf-8")
+    add_documents(AddDocumentsParams(folder=shelf), context)
+    report = tune(context, path)
+    assert (report.ndcg_before, report.is_used) == (1.0, False)
+    assert report.weights == WEIGHTS_OF_LANGUAGES["zh"].model_dump()
 
 
 def test_too_few_questions_fit_nothing(asked: tuple[Context, Path], tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ class Retriever:
             Passage(chunk=pool.chunks[each], score=float(scores[each]), cosine=float(pool.dense[each]))
             for each in best[:top_k]
         ]
-        return Found(passages=passages, answerable=self._tuning.answerable(pool))
+        return Found(passages=passages, answerable=self._tuning.answerable(query, pool))
 
     def pool(self, query: str, *, among: Sequence[str] | None = None) -> Pool:
         """Return what both searches propose for a query, and how each scores it."""

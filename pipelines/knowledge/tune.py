@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy
 from pydantic import BaseModel, Field
@@ -14,6 +15,8 @@ from pipelines.knowledge.collection import opened_ledger, opened_retriever
 from pipelines.knowledge.evaluate import QuestionParams, read_questions
 from pipelines.lazy import lazy_import
 from pipelines.operation import Context, Operation
+from pipelines.records import Language
+from pipelines.text import language_of
 
 if TYPE_CHECKING:
     from sklearn import linear_model
@@ -31,8 +34,8 @@ else:
 
 # With fewer questions, and fewer of either kind, what is fitted would be chance.
 _FEWEST, _FEWEST_OF_A_KIND = 40, 20
-_DENSE = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
-_KEYWORD = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)
+_DENSE = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+_KEYWORD = (0.0, 0.1, 0.2, 0.4, 0.7, 1.0)
 _AROUND = (0.0, 0.3, 0.6, 0.9)
 _DENSE_ALONE = (0.1, 0.3, 0.4, 0.5, 0.6, 0.7, 0.9)
 _WEAK_REGULARIZATION = 100.0
@@ -73,10 +76,11 @@ def tune_documents(params: TuneDocumentsParams, context: Context) -> TuneDocumen
         pools = _pools(asked, retriever, context)
         embedder = retriever.embedder
     answered = [(question, pool) for question, pool in zip(asked, pools, strict=True) if question.is_answerable]
-    before = _scores(answered, fusion.DEFAULT_WEIGHTS)
-    fitted = _cross_fitted(answered)
+    default = _usual(known)
+    before = _scores(answered, None)
+    fitted = _cross_fitted(answered, default)
     low, high = summary.mean_interval(fitted - before, seed=context.seed)
-    weights = _fit(answered) if low > 0 else fusion.DEFAULT_WEIGHTS
+    weights = _fit(answered, default) if low > 0 else default
     best = [_best(pool, weights) for pool in pools]
     curve = calibrate(
         [score for score, question in zip(best, asked, strict=True) if question.is_answerable],
@@ -126,18 +130,23 @@ def _pools(asked: Sequence[questions.KnownQuestion], retriever: Retriever, conte
     return pools
 
 
-def _cross_fitted(answered: Sequence[tuple[questions.KnownQuestion, Pool]]) -> numpy.ndarray:
+def _usual(known: Sequence[questions.KnownQuestion]) -> fusion.Weights:
+    """Return the default weights of the language that most questions are in."""
+    [(language, _n)] = Counter(language_of(each.question) for each in known).most_common(1)
+    return fusion.WEIGHTS_OF_LANGUAGES[language]
+
+
+def _cross_fitted(answered: Sequence[tuple[questions.KnownQuestion, Pool]], default: fusion.Weights) -> numpy.ndarray:
     """Return nDCG@10 of every question with weights fitted on the half that it is not in; float, (questions,)."""
     scores = numpy.zeros(len(answered))
     for half in (0, 1):
-        weights = _fit(answered[1 - half :: 2])
+        weights = _fit(answered[1 - half :: 2], default)
         scores[half::2] = _scores(answered[half::2], weights)
     return scores
 
 
-def _fit(answered: Sequence[tuple[questions.KnownQuestion, Pool]]) -> fusion.Weights:
+def _fit(answered: Sequence[tuple[questions.KnownQuestion, Pool]], default: fusion.Weights) -> fusion.Weights:
     """Return the weights with the best nDCG@10; of equal ones, those nearest to the defaults."""
-    default = fusion.DEFAULT_WEIGHTS
     if answered[0][1].own is None:
         candidates = [default.model_copy(update={"dense_alone": share}) for share in _DENSE_ALONE]
     else:
@@ -152,11 +161,11 @@ def _apart(one: fusion.Weights, other: fusion.Weights) -> float:
     return float(sum(abs(value - other.model_dump()[name]) for name, value in one.model_dump().items()))
 
 
-def _scores(answered: Sequence[tuple[questions.KnownQuestion, Pool]], weights: fusion.Weights) -> numpy.ndarray:
-    """Return nDCG@10 of every question; float, (questions,)."""
+def _scores(answered: Sequence[tuple[questions.KnownQuestion, Pool]], weights: fusion.Weights | None) -> numpy.ndarray:
+    """Return nDCG@10 of every question, by default with the weights of its language; float, (questions,)."""
     found = []
     for question, pool in answered:
-        scores = pool.scores(weights)
+        scores = pool.scores(weights or fusion.WEIGHTS_OF_LANGUAGES[language_of(question.question)])
         order = sorted(range(len(pool.chunks)), key=lambda each: (-scores[each], pool.chunks[each].id))
         found.append(measures.ndcg(measures.find_ranks(question, [pool.chunks[each] for each in order])))
     return numpy.array(found)
@@ -179,7 +188,9 @@ def _tuning(
     fitted = tuning.default_tuning(embedder).model_copy(update={"weights": weights if is_used else None})
     if curve is None:
         return fitted
-    return fitted.model_copy(update={"by_coverage" if by_coverage else "by_words": curve})
+    if not by_coverage:
+        return fitted.model_copy(update={"by_words": curve})
+    return fitted.model_copy(update={"by_coverage": dict.fromkeys(get_args(Language), curve)})
 
 
 def _say(is_used: bool, is_calibrated: bool) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipelines.knowledge.answerable import BY_COVERAGE, BY_WORDS, Calibration
-from pipelines.knowledge.fusion import DEFAULT_WEIGHTS, WEIGHTS_OF_LANGUAGES, Weights
+from pipelines.knowledge.fusion import WEIGHTS_OF_LANGUAGES, Weights
+from pipelines.records import Language
 from pipelines.text import language_of
 from pipelines.workspace import write_json
 
@@ -25,21 +26,22 @@ class Tuning(BaseModel):
 
     embedder: str = ""
     weights: Weights | None = None  # those of the query's language
-    by_coverage: Calibration | None = None  # not known for every embedder
+    by_coverage: dict[Language, Calibration] = {}  # by the query's; not known for every embedder
     by_words: Calibration = BY_WORDS
 
     def weights_for(self, query: str) -> Weights:
         """Return how much each search counts for a query."""
         return self.weights or WEIGHTS_OF_LANGUAGES[language_of(query)]
 
-    def answerable(self, pool: Pool) -> float:
-        """Return how likely it is that the documents answer the query of a pool, from 0 to 1."""
+    def answerable(self, query: str, pool: Pool) -> float:
+        """Return how likely it is that the documents answer a query, from 0 to 1, by the pool that it found."""
         if not len(pool.chunks):
             return 0.0
-        coverage = pool.coverage(self.weights or DEFAULT_WEIGHTS)
-        if coverage is None or self.by_coverage is None:
+        coverage = pool.coverage(self.weights_for(query))
+        curve = self.by_coverage.get(language_of(query))
+        if coverage is None or curve is None:
             return self.by_words.probability(pool.words)
-        return self.by_coverage.probability(float(coverage.max()))
+        return curve.probability(float(coverage.max()))
 
 
 def default_tuning(embedder: str) -> Tuning:
@@ -48,8 +50,8 @@ def default_tuning(embedder: str) -> Tuning:
     Args:
         embedder: Name of its embedder, as `Embedder.name` gives it: the model's, and a hash.
     """
-    known = (curve for model, curve in BY_COVERAGE.items() if embedder.startswith(model))
-    return Tuning(embedder=embedder, by_coverage=next(known, None))
+    known = (curves for model, curves in BY_COVERAGE.items() if embedder.startswith(model))
+    return Tuning(embedder=embedder, by_coverage=next(known, {}))
 
 
 def load_tuning(folder: Path, *, embedder: str) -> Tuning:
