@@ -185,7 +185,7 @@ def test_sentences_stay_whole() -> None:
     [
         ("one two three four five six", ["one two", "three four", "five six"]),
         ("abcdefghijklmnopqrstuvwxyz", ["abcdefghijkl", "mnopqrstuvwx", "yz"]),
-        ("租车押金为四十欧元归还时退还给您", ["租车押金为四十欧元归还时", "退还给您"]),
+        ("租车押金为四十欧元归还时退还给您", ["租车押金为四", "十欧元归还时", "退还给您"]),
     ],
 )
 def test_a_sentence_without_end_is_cut(text: str, expected: list[str]) -> None:
@@ -210,3 +210,13 @@ def test_a_chunk_across_pages_is_on_the_first() -> None:
     """A reader is sent to the page where the passage begins."""
     [chunk] = chunk_document(make_document(write((0, "We open at nine."), (0, "We close at six.")), pages=(0, 18)))
     assert (chunk.text, chunk.page) == ("We open at nine.\n\nWe close at six.", 1)
+
+
+def test_chinese_chunks_have_half_as_many_characters() -> None:
+    """A character of Chinese says more than a letter, and takes a student's context as several."""
+    english, chinese = ("The shop opens at nine in the morning. " * 40, "门店周日上午十点开门，晚上六点关门。" * 40)
+    longest = [
+        max(len(chunk.text) for chunk in chunk_document(make_document(write((0, text))))) for text in (english, chinese)
+    ]
+    assert SIZE_CHARS - 40 < longest[0] <= SIZE_CHARS
+    assert SIZE_CHARS // 2 - 40 < longest[1] <= SIZE_CHARS // 2

@@ -69,6 +69,17 @@ def test_what_belongs_together_is_in_one_split(
     assert split_of_chunk.keys() == {each.id for each in chunks}
 
 
+def test_likeness_that_joins_nearly_all_documents_divides_their_sections() -> None:
+    """Whole documents would leave nothing for a split; sections, of which few are alike, do not."""
+    chunks = [chunk(number, document=f"d{number // 5}.md") for number in range(50)]
+    examples = [example(number, sources=[f"c{number}"]) for number in range(50)]
+    _chunks, split_of = divide(examples, chunks, [(5 * number, 5 * number + 5) for number in range(3)])
+    assert len({split_of[f"e{number}"] for number in range(20)}) == 1  # whole documents, where that does no harm
+    _chunks, split_of = divide(examples, chunks, [(5 * number, 5 * number + 5) for number in range(9)])
+    counts = Counter(split_of.values())
+    assert (counts["test"], counts["validation"]) == (15, 10)
+
+
 def test_children_of_a_parent_that_is_gone_stay_together() -> None:
     """An example that was rejected still ties what was made from it."""
     examples = [example(number) for number in range(40)]

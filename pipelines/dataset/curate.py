@@ -129,7 +129,7 @@ def _curate(params: CurateParams, context: Context, folder: Path) -> CurateRepor
         kinds=dict(Counter(str(example.kind) for example in everything)),
         unanswerable=sum(example.kind == "unanswerable" for example in everything),
         leaks=count_leaks(composed),
-        largest_similarity=dividing.largest_similarity_of(composed, context.models.open_embedder()),
+        largest_similarity=dividing.largest_similarity_of(composed, context),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from pipelines.dataset.checks.duplicates import DuplicateFinder
@@ -14,11 +15,13 @@ from pipelines.dataset.recipes.degrade import degrade
 from pipelines.models.embedder import Embedder
 from pipelines.models.nearest import NearestFinder
 from pipelines.operation import Context
-from pipelines.records import SPLITS, Chunk, Example, ExampleKind, Rejection, Split, rejected
-from pipelines.text import fold_space
+from pipelines.records import SPLITS, Chunk, Example, ExampleKind, Language, Rejection, Split, rejected
+from pipelines.text import fold_space, language_of
 
 # Composed with passages; all others are trained on as they stand.
 _ABOUT_PASSAGES = (ExampleKind.GROUNDED, ExampleKind.UNANSWERABLE, ExampleKind.FALSE_PREMISE)
+# Cosine from which questions ask alike, by the model that knows their language.
+_ALIKE: dict[Language, float] = {"en": 0.9, "zh": 0.95}
 _SAID_BEFORE = ("exact_duplicate", "an example says the same in the same words")
 
 
@@ -65,8 +68,9 @@ def divide(
 
     Whatever shares a source or a parent, or is much alike, is in one split.
     """
-    vectors = context.models.open_embedder().embed([example.question for example in examples])
-    alike = similar_pairs(examples, vectors)
+    questions = [example.question for example in examples]
+    vectors = _embedder_for(questions, context).embed(questions)
+    alike = similar_pairs(examples, vectors, cosine=_ALIKE[_language_of_most(questions)])
     if alike.note:
         context.notice(alike.note)
     return split_by_group(
@@ -91,7 +95,7 @@ def compose_splits(
 ) -> dict[Split, list[Example]]:
     """Return the examples of each split as conversations."""
     of_chunk, of_example = split_of
-    embedder = context.models.open_embedder()
+    embedder = _embedder_for((chunk.text for chunk in chunks.values()), context)
     finder = NearestFinder(context.models.embedder_of, (chunk.text for chunk in chunks.values()))
     composed: dict[Split, list[Example]] = {}
     for split in SPLITS:
@@ -122,13 +126,24 @@ def compose_splits(
     return composed
 
 
+def _embedder_for(texts: Iterable[str], context: Context) -> Embedder:
+    """Return the model that knows the language of most texts, where it is installed."""
+    return context.models.embedder_of(_language_of_most(texts)) or context.models.open_embedder()
+
+
+def _language_of_most(texts: Iterable[str]) -> Language:
+    languages = Counter(language_of(text) for text in texts)
+    return max(languages, key=lambda language: languages[language], default="en")
+
+
 def _degraded(examples: Iterable[Example], chunks: Mapping[str, Chunk], seed: int) -> list[Example]:
     pairs = (degrade(example, chunks=[chunks[each] for each in example.chunks], seed=seed) for example in examples)
     return [pair for pair in pairs if pair is not None]
 
 
-def largest_similarity_of(splits: Mapping[Split, Sequence[Example]], embedder: Embedder) -> Similarity | None:
+def largest_similarity_of(splits: Mapping[Split, Sequence[Example]], context: Context) -> Similarity | None:
     """Return the two most similar questions of different splits."""
+    embedder = _embedder_for((example.question for examples in splits.values() for example in examples), context)
     questions = {split: list(dict.fromkeys(e.question for e in examples)) for split, examples in splits.items()}
     vectors = {split: embedder.embed(asked) for split, asked in questions.items()}
     found = largest_similarity(questions, vectors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from pipelines.prompting import HEADING_SEPARATOR
@@ -55,7 +55,8 @@ def split_by_group(
     """
     ties = [(_example_node(examples[a]), _example_node(examples[b])) for a, b in similar]
     ties += [(_example_node(example), _example_node_of(parent)) for example in examples for parent in example.parents]
-    source_of, group_of = _groups(examples, chunks, ties)
+    largest = len(examples) * (1 - validation_share - test_share)
+    source_of, group_of = _groups(examples, chunks, ties, largest=largest)
     counts: dict[str, int] = defaultdict(int)
     for example in examples:
         counts[group_of[_example_node(example)]] += 1
@@ -109,9 +110,13 @@ class Groups:
 
 
 def _groups(
-    examples: Sequence[Example], chunks: Mapping[str, Chunk], ties: Iterable[tuple[str, str]]
+    examples: Sequence[Example], chunks: Mapping[str, Chunk], ties: Iterable[tuple[str, str]], *, largest: float
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the source of every chunk (its document, else its section, else itself), and all groups."""
+    """Return the source of every chunk (its document, else its section, else itself), and all groups.
+
+    Likenesses may join nearly all documents: a group of more than `largest` examples would leave
+    none for a split.
+    """
     ties = list(ties)
     candidates = (
         {chunk_id: f"source {chunk.document}" for chunk_id, chunk in chunks.items()},
@@ -129,7 +134,8 @@ def _groups(
         for first, second in ties:
             groups.join(first, second)
         group_of = groups.all()
-        if len({group_of[_example_node(example)] for example in examples}) >= _FEWEST_GROUPS:
+        sizes = Counter(group_of[_example_node(example)] for example in examples)
+        if len(sizes) >= _FEWEST_GROUPS and max(sizes.values()) <= largest:
             break
     return source_of, group_of
 

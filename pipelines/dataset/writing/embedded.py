@@ -3,7 +3,8 @@
 A model of 135 million parameters cannot follow an instruction to write examples. Shown a
 few facts with their questions it continues with a question about the next fact; several
 first words are tried, and a question counts only if it leads back: among all sentences of
-the collection, its own must be the nearest one (round trip).
+the collection, its own must be the nearest one (round trip). That model writes English only;
+questions about Chinese sentences are made by rule, and lead back by the multilingual embedder.
 
 Source:
     Alberti et al. 2019, Synthetic QA Corpora Generation with Roundtrip Consistency,
@@ -12,18 +13,20 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import get_args
 
 import numpy
 
 from pipelines.dataset.writing.collect import Collector
 from pipelines.dataset.writing.facts import Fact, find_facts, spread, topic_of
-from pipelines.models.embedder import Embedder, Vectors
+from pipelines.dataset.writing.interrogatives import questions_about
+from pipelines.models.embedder import Embedder
 from pipelines.models.engine import Engine, Sampling
 from pipelines.models.ledger import CallCounts
 from pipelines.prompting import HEADING_SEPARATOR
 from pipelines.quotes import locate
-from pipelines.records import Chunk, Example, ExampleKind, Message, Quote, Rejection, content_id, rejected
+from pipelines.records import Chunk, Example, ExampleKind, Language, Message, Quote, Rejection, content_id, rejected
 from pipelines.text import fold_space, language_of, words
 from prompts import load_prompt
 
@@ -31,18 +34,26 @@ _PROMPT = load_prompt("write_question")
 _BRANCHES = 5
 # Facts asked about at once: few at first, for a reader who wants few; then what decodes best.
 _FIRST_WAVE, _LARGEST_WAVE = 12, 48
-_MIN_COSINE = 0.55
+_MIN_COSINE: dict[Language, float] = {"en": 0.55, "zh": 0.88}
 _MIN_WORDS, _MAX_WORDS = 4, 24
+_RULES = "interrogatives@1"
 
 
 class EmbeddedWriter:
-    """Writes questions with the embedded model; the answer is the fact itself."""
+    """Writes questions with the embedded model, or by rule; the answer is the fact itself."""
 
-    def __init__(self, engine: Engine, embedder: Embedder, *, seed: int) -> None:
+    def __init__(self, engine: Engine, embedder_of: Callable[[Language], Embedder | None], *, seed: int) -> None:
+        """Take what is needed.
+
+        Args:
+            engine: Writes English questions.
+            embedder_of: Gives the model that knows a language; None if there is none.
+            seed: Of the order of facts.
+        """
         self.name = engine.name
         self.calls = CallCounts()
         self._engine = engine
-        self._embedder = embedder
+        self._embedder_of = embedder_of
         self._seed = seed
 
     def write(self, chunks: Sequence[Chunk], collector: Collector) -> Iterator[None]:
@@ -58,22 +69,28 @@ class EmbeddedWriter:
                 return
 
     def _written(self, chunks: Sequence[Chunk]) -> Iterator[Example | Rejection]:
-        facts = [fact for chunk in chunks for fact in find_facts(chunk)]
-        readable = [fact for fact in facts if language_of(fact.text) == "en"]
-        for fact in facts:
-            if language_of(fact.text) != "en":
-                yield _rejection(fact, "language", "the embedded teacher writes English only")
-        if not readable:
-            return
-        vectors = self._embedder.embed([fact.text for fact in readable])
-        positions = {(fact.chunk.id, fact.start): number for number, fact in enumerate(readable)}
-        queue = spread(readable, seed=self._seed)
+        facts: dict[Language, list[Fact]] = {language: [] for language in get_args(Language)}
+        for chunk in chunks:
+            for fact in find_facts(chunk):
+                facts[language_of(fact.text)].append(fact)
+        trips: dict[Language, _RoundTrip] = {}
+        for language, own in facts.items():
+            embedder = self._embedder_of(language) if own else None
+            if embedder is not None:
+                trips[language] = _RoundTrip(embedder, own, least=_MIN_COSINE[language])
+                continue
+            for fact in own:
+                yield _rejection(fact, "language", "no model is installed that knows the language of the sentence")
+        queue = spread([fact for language in trips for fact in facts[language]], seed=self._seed)
         size, start = _FIRST_WAVE, 0
         while wave := queue[start : start + size]:
             start, size = start + size, min(2 * size, _LARGEST_WAVE)
-            questions = self._ask(wave)
-            own = [positions[fact.chunk.id, fact.start] for fact in wave]
-            yield from self._choose(wave, questions, vectors, own)
+            for language, trip in trips.items():
+                asked = [fact for fact in wave if language_of(fact.text) == language]
+                if asked and language == "zh":
+                    yield from self._by_rule(asked, trip)
+                elif asked:
+                    yield from self._by_model(asked, trip)
 
     def _ask(self, facts: Sequence[Fact]) -> list[list[str]]:
         """Return the questions that the model continues with, for each fact."""
@@ -99,34 +116,33 @@ class EmbeddedWriter:
             self.calls.tokens_out += sum(completion.tokens_out for completion in completions)
         return questions
 
-    def _choose(
-        self, facts: Sequence[Fact], questions: Sequence[Sequence[str]], vectors: Vectors, own: Sequence[int]
-    ) -> Iterator[Example | Rejection]:
+    def _by_model(self, facts: Sequence[Fact], trip: _RoundTrip) -> Iterator[Example | Rejection]:
         """Keep, for each fact, the question nearest to it among those that lead back to it.
 
         The nearest, because a question in other words, as good as it may be, teaches the
         student to answer whatever it is asked: measured in BENCHMARKS.md.
         """
-        flat = [question for asked in questions for question in asked]
-        cosines = self._embedder.embed(flat, kind="query") @ vectors.T  # (questions, facts of the collection)
-        row = 0
-        for fact, asked, position in zip(facts, questions, own, strict=True):
-            best: tuple[float, str] | None = None
-            for question in asked:
-                scores = cosines[row]
-                row += 1
-                leads_back = int(numpy.argmax(scores)) == position
-                if leads_back and scores[position] >= _MIN_COSINE and _well_formed(question):
-                    best = max(best or (-1.0, ""), (float(scores[position]), question))
-            quote = locate(fact.text, fact.chunk)
-            if best is None or quote is None:
-                shown = asked[0] if asked else fact.text
-                yield _rejection(fact, "round_trip", "no question leads back to the sentence", shown)
-                continue
-            cosine, question = best
-            yield self._example(fact, question, quote, cosine)
+        for fact, asked, found in trip.leading_back(facts, self._ask(facts)):
+            formed = [(cosine, question) for cosine, question in found if _well_formed(question)]
+            yield self._kept(fact, max(formed, default=None), asked, prompt=_PROMPT.id)
 
-    def _example(self, fact: Fact, question: str, quote: Quote, cosine: float) -> Example:
+    def _by_rule(self, facts: Sequence[Fact], trip: _RoundTrip) -> Iterator[Example | Rejection]:
+        """Keep, for each fact, the first question that leads back to it: the rules' order is by what tells most."""
+        for fact, asked, found in trip.leading_back(facts, [questions_about(fact.text) for fact in facts]):
+            yield self._kept(fact, next(iter(found), None), asked, prompt=_RULES)
+
+    def _kept(
+        self, fact: Fact, best: tuple[float, str] | None, asked: Sequence[str], *, prompt: str
+    ) -> Example | Rejection:
+        quote = locate(fact.text, fact.chunk)
+        if not asked:
+            return _rejection(fact, "no_question", "no rule makes a question of the sentence")
+        if best is None or quote is None:
+            return _rejection(fact, "round_trip", "no question leads back to the sentence", asked[0])
+        cosine, question = best
+        return self._example(fact, question, quote, cosine, prompt=prompt)
+
+    def _example(self, fact: Fact, question: str, quote: Quote, cosine: float, *, prompt: str) -> Example:
         return Example(
             id=content_id(question, fact.chunk.id, quote.quote),
             kind=ExampleKind.GROUNDED,
@@ -137,10 +153,40 @@ class EmbeddedWriter:
             sources=(fact.chunk.id,),
             quotes=(quote,),
             attributes=topic_of((fact.chunk,)),
-            teacher=self.name,
-            prompt=_PROMPT.id,
+            teacher=_RULES if prompt == _RULES else self.name,
+            prompt=prompt,
             scores={"cosine": round(cosine, 4)},
         )
+
+
+class _RoundTrip:
+    """Which questions lead back to the sentence that they were made of, among all of one language."""
+
+    def __init__(self, embedder: Embedder, facts: Sequence[Fact], *, least: float) -> None:
+        self._embedder = embedder
+        self._vectors = embedder.embed([fact.text for fact in facts])
+        self._positions = {(fact.chunk.id, fact.start): number for number, fact in enumerate(facts)}
+        self._least = least
+
+    def leading_back(
+        self, facts: Sequence[Fact], questions: Sequence[Sequence[str]]
+    ) -> Iterator[tuple[Fact, Sequence[str], list[tuple[float, str]]]]:
+        """Yield each fact, its questions, and of those with their cosine the ones that lead back, in their order."""
+        flat = [question for asked in questions for question in asked]
+        cosines = self._embedder.embed(flat, kind="query") @ self._vectors.T  # (questions, facts of the language)
+        rows = iter(cosines)
+        for fact, asked in zip(facts, questions, strict=True):
+            position = self._positions[fact.chunk.id, fact.start]
+            scored = [(question, next(rows)) for question in asked]
+            yield (
+                fact,
+                asked,
+                [
+                    (float(row[position]), question)
+                    for question, row in scored
+                    if int(numpy.argmax(row)) == position and row[position] >= self._least
+                ],
+            )
 
 
 def _well_formed(question: str) -> bool:

@@ -42,7 +42,7 @@ def open_writer(
     teacher = context.models.open_teacher()
     if teacher is None:
         engine = context.models.open_engine(params.base)
-        return embedded.EmbeddedWriter(engine, context.models.open_embedder(), seed=context.seed), chunks
+        return embedded.EmbeddedWriter(engine, context.models.embedder_of, seed=context.seed), chunks
     kinds = parse_kinds(params.kinds)
     tasks = plan_tasks(chunks, kinds=kinds, labels=parse_labels(params.labels, kinds), seed=context.seed)
     known = recipes(teacher.name)
