@@ -47,9 +47,8 @@ def measure() -> list[Row]:
         add_texts(texts, Path(name) / "answers", context, collection="answers")
         alone = [_known(question, Place(each)) for each, (question, *_rest) in zip(texts, sections, strict=True)]
         whole = [_known(question, place) for question, _text, place in sections]
-        embedder = context.models.open_embedder().name
         return [
-            *_rows(alone, context, "answers", f"answers without their questions, {embedder}"),
+            *_rows(alone, context, "answers", "answers without their questions"),
             _rows(whole, context, "whole", "the documents as they are")[0],
         ]
 
@@ -57,11 +56,12 @@ def measure() -> list[Row]:
 def _rows(questions: Sequence[KnownQuestion], context: Context, collection: str, name: str) -> list[Row]:
     with opened_retriever(context, collection) as retriever:
         asked = ask_all(questions, retriever, context)
+        embedder = retriever.embedder
     rows = []
     for arm, title in ARM_TITLES.items():
         found = float(numpy.mean([recall(each.ranks[arm], at=5) for each in asked]))
         gain = float(numpy.mean([ndcg(each.ranks[arm]) for each in asked]))
-        what = f"{len(asked)} Chinese questions, {name}: {title}"
+        what = f"{len(asked)} Chinese questions, {name}, {embedder}: {title}"
         rows.append(Row(what=what, figure=f"recall@5 {found:.3f}, nDCG@10 {gain:.3f}"))
     return rows
 

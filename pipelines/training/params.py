@@ -32,7 +32,7 @@ class TrainParams(BaseModel):
     )
     rank: int = Field(16, ge=1, le=512, description="Rank of the adapter.")
     batch_size: int = Field(4, ge=1, le=1024, description="Examples per step, at least.")
-    max_length: int = Field(1024, ge=64, le=131_072, description="Longest example in tokens; longer ones are left out.")
+    max_length: int = Field(2048, ge=64, le=131_072, description="Longest example in tokens; longer ones are left out.")
     patience: int = Field(3, ge=1, description="Evaluations without improvement before stopping.")
     reward: RewardName = Field("match", description="Rule that rewards an answer, for grpo.")
     engine: EngineName = Field("auto", description="The own loop, or TRL; auto: TRL on a CUDA GPU, else the own loop.")
