@@ -419,6 +419,21 @@ def test_a_collection_keeps_its_embedder(context: Context, tmp_path: Path) -> No
     assert len(nearest(context, limit=99)) == 9
 
 
+def test_vectors_of_another_size_are_refused(context: Context, tmp_path: Path) -> None:
+    """An endpoint that serves another model under the same name spoils nothing, and is told from the former one."""
+    folder = write_sections(tmp_path / "texts", 9)
+    add(context, folder)
+    write_sections(folder, 10)
+    other = with_words(context, words=WordEmbedder(size=12))
+    params = SearchDocumentsParams(query=QUERY)
+    for attempt in (lambda: add(other, folder), lambda: SEARCH_DOCUMENTS.start(params, other)):
+        with pytest.raises(DataError, match="makes vectors of 12 numbers now; those of this collection have 24"):
+            attempt()
+    assert len(nearest(context, limit=99)) == 9
+    add(context, folder)
+    assert_whole(context)
+
+
 def test_a_collection_is_embedded_anew_while_the_old_one_serves(context: Context, tmp_path: Path) -> None:
     """Until the last vector is there, searches find by the former model; then by the new one, and add by it."""
     add(context, write_sections(tmp_path / "texts", 300))

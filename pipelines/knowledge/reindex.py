@@ -6,6 +6,7 @@ import time
 
 from pydantic import BaseModel, Field
 
+from pipelines.knowledge.choose import lasting_name
 from pipelines.knowledge.collection import open_embedder, opened_ledger, opened_vectors
 from pipelines.knowledge.index import drop_former, embed_chunks, fill_index
 from pipelines.knowledge.turn import taking_turn
@@ -43,7 +44,7 @@ def reindex_documents(params: ReindexDocumentsParams, context: Context) -> Reind
         opened_vectors(folder) as stored,
     ):
         former = stored.serving()
-        model = params.embedder or (former.model if former else "")
+        model = lasting_name(params.embedder) or (former.model if former else "")
         if model:
             context.check_model(model)
         embedder = context.models.open_embedder(model) if model else open_embedder(None, context)
