@@ -392,6 +392,26 @@ def test_each_bad_file_is_named_and_the_rest_is_added(context: Context, folder: 
     assert failures(add(context, folder)) == found
 
 
+def test_what_office_puts_beside_an_open_document_is_none(context: Context, folder: Path) -> None:
+    """It is called like a document, and gone when that is closed."""
+    write(folder / "~$report.docx", b"\x05owner")
+    report = add(context, folder)
+    assert (counts(report), report.failed) == ({"added": 3}, [])
+
+
+def test_a_failure_whose_folder_is_gone_is_forgotten(context: Context, folder: Path, tmp_path: Path) -> None:
+    """What could not be read and is no more is nobody's business; what was read is kept."""
+    other = tmp_path / "other"
+    other.mkdir()
+    write(other / "tours.md", "We guide tours.")
+    write(other / "broken.md", b"")
+    assert failures(add(context, other)).keys() == {"broken.md"}
+    shutil.rmtree(other)
+    assert counts(add(context, folder)) == {"added": 3}
+    assert listed(context).failed == []
+    assert "tours.md" in [line.document for line in listed(context).documents]
+
+
 def test_a_failure_takes_no_name_of_a_document(context: Context, folder: Path, tmp_path: Path) -> None:
     """A link that is refused, and then mended, leaves alone what is called like it in another folder."""
     add(context, folder)
@@ -427,6 +447,34 @@ def test_what_lies_behind_a_closed_door_is_kept(
     report = add(context, folder)
     assert (counts(report), report.failed) == ({"unchanged": 4}, [])
     assert listed(context).failed == []
+
+
+def test_a_file_that_may_not_be_looked_at_keeps_its_text(
+    context: Context, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder that may be listed and not entered, nothing is gone."""
+    add(context, folder)
+    stat = Path.stat
+
+    def closed(path: Path, **more: bool) -> os.stat_result:
+        if path.name == "bikes.md":
+            raise PermissionError(13, "Permission denied", path)
+        return stat(path, **more)
+
+    lstat = os.lstat
+
+    def closed_too(path: str) -> os.stat_result:
+        if str(path).endswith("bikes.md"):
+            raise PermissionError(13, "Permission denied", path)
+        return lstat(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", closed)
+        patch.setattr(os, "lstat", closed_too)
+        report = add(context, folder)
+    assert (counts(report), report.documents) == ({"unchanged": 2}, 3)
+    assert failures(report) == {"bikes.md": "may not be looked at; check the permissions of its folder"}
+    assert counts(add(context, folder)) == {"unchanged": 3}
 
 
 def test_a_folder_that_vanishes_is_named(context: Context, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -293,6 +293,18 @@ def test_a_sound_index_that_was_not_closed_is_kept(many: Context, recorder: Reco
     assert not notices(recorder)
 
 
+def test_a_module_in_the_current_folder_is_not_run(
+    many: Context, recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who starts this among foreign documents imports nothing of them, in the child neither."""
+    index_folder(many).with_suffix(".json").unlink()
+    (tmp_path / "numpy.py").write_text("open('owned', 'w')")
+    monkeypatch.chdir(tmp_path)
+    update(many)
+    assert not (tmp_path / "owned").exists()
+    assert not notices(recorder)
+
+
 class Malice:
     """Makes a file when it is unpickled."""
 
@@ -564,6 +576,21 @@ def test_a_server_holds_the_vectors(context: Context, server: str, tmp_path: Pat
         states = connection.execute("SELECT key, state FROM index_versions").fetchall()
     assert [state for _key, state in states] == ["serving"]
     assert owned.chroma.open_server(server, former).count() == 0
+
+
+def test_an_index_that_was_made_again_on_the_server_is_found(context: Context, server: str, tmp_path: Path) -> None:
+    """Who has it open learns that it is gone, and goes on when it is there again."""
+    there = on_server(context, server)
+    add(there, write_sections(tmp_path / "texts", 9))
+    with store(there) as opened:
+        vector = WordEmbedder().embed([QUERY])[0]
+        expected = opened.nearest(vector, limit=4)
+        owned.chroma.drop_from_server(server, serving(there))
+        with pytest.raises(DataError, match="was removed meanwhile"):
+            opened.nearest(vector, limit=4)
+        add(there, tmp_path / "texts")
+        assert opened.nearest(vector, limit=4) == expected
+        assert len(expected) == 4
 
 
 def test_a_server_learns_no_text(context: Context, server: str, tmp_path: Path) -> None:

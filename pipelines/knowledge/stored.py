@@ -138,12 +138,12 @@ class StoredVectors:
             DataError: They are of another size: an endpoint serves another model under the same name.
         """
         query = "SELECT length(vector) FROM vectors WHERE embedder = ? LIMIT 1"
-        for (size_bytes,) in self._connection.execute(query, (embedder,)):
-            if (size := size_bytes // _STORED.itemsize) != vector.size:
-                raise DataError(
-                    f"{embedder} makes vectors of {vector.size} numbers now; those of this collection have {size}",
-                    hint="Have its endpoint serve the former model, or embed the collection anew by another name.",
-                )
+        first = self._connection.execute(query, (embedder,)).fetchone()
+        if first is not None and (size := first[0] // _STORED.itemsize) != vector.size:
+            raise DataError(
+                f"{embedder} makes vectors of {vector.size} numbers now; those of this collection have {size}",
+                hint="Have its endpoint serve the former model, or embed the collection anew by another name.",
+            )
 
     def count_lost(self) -> int:
         """Return how many chunks count as stored, but have no vector of the serving embedder."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _RACY_NS = 2_000_000_000
 _NOTED_AT_ONCE = 200
+_CLOSED = "may not be looked at; check the permissions of its folder"
 _LARGEST_INODE = (1 << 63) - 1  # SQLite's integers have a sign
 
 
@@ -139,7 +140,7 @@ class _Updater:
         looks = _look(path)
         try:
             if looks is None:
-                raise DataError("was gone before it could be read")
+                raise DataError("was gone before it could be read" if _is_gone(str(path)) else _CLOSED)
             if known.failure and self._is_given_up(known, looks):
                 self._update.failed[known.document] = known.failure
                 return
@@ -183,7 +184,8 @@ class _Updater:
         for path, file in self._known.items():
             if path in found or not self._scan.refused.isdisjoint([path, *map(str, Path(path).parents)]):
                 continue
-            if file.root == str(root) or (path.startswith(below) and _is_gone(path)):
+            # One that was never read is nobody's loss, wherever it was.
+            if file.root == str(root) or ((path.startswith(below) or not file.sha256) and _is_gone(path)):
                 yield file
 
     def _find_elsewhere(self) -> Iterator[KnownFile]:
