@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import pickle
@@ -20,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import DataError, SettingsError
-from pipelines.knowledge import owned
+from pipelines.knowledge import index, owned
 from pipelines.knowledge.add import ADD_DOCUMENTS, AddDocumentsParams
 from pipelines.knowledge.collection import open_index, opened_ledger, opened_vectors
 from pipelines.knowledge.documents import REMOVE_DOCUMENT, RemoveDocumentParams
@@ -29,6 +30,7 @@ from pipelines.knowledge.search import SEARCH_DOCUMENTS, SearchDocumentsParams
 from pipelines.knowledge.stored import IndexVersion, StoredVectors
 from pipelines.knowledge.vectors import VectorStore
 from pipelines.operation import Context, Notice, open_context
+from pipelines.records import Chunk
 from tests.conftest import Recorder
 from tests.word_embedder import READY, WordEmbedder, with_words
 
@@ -167,6 +169,32 @@ def test_the_same_text_is_embedded_once(context: Context, tmp_path: Path) -> Non
     assert len(nearest(context, limit=99)) == 18
     with store(context) as opened:
         assert opened.count() == 9
+
+
+@pytest.mark.parametrize("way", ["add", "reindex"])
+def test_few_chunks_are_in_memory_at_once(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Of a collection of any size, a part is embedded after the other."""
+    monkeypatch.setattr(index, "_HELD", 128)
+    folder = write_sections(tmp_path / "texts", 1_000)
+    held: list[int] = []
+    counting = WordEmbedder("words-2", before=lambda: held.append(count_chunks()))
+    if way == "add":
+        write_sections(folder, 2_000, first=1_000, name="second")
+        add(with_words(context, words=counting), folder)
+    else:
+        add(context, folder)
+        reindex(with_words(context, words=WordEmbedder(), other=counting), "other")
+    assert len(held) == (16 if way == "add" else 8)
+    assert max(held) <= 2 * 128
+    assert_whole(context)
+
+
+def count_chunks() -> int:
+    """Return how many chunks there are in memory."""
+    gc.collect()
+    return sum(isinstance(each, Chunk) for each in gc.get_objects())
 
 
 def test_a_renamed_file_is_not_embedded_again(context: Context, tmp_path: Path) -> None:

@@ -245,10 +245,14 @@ class KnowledgeLedger:
         """Return how many chunks have their vectors stored."""
         return int(self._connection.execute("SELECT count(*) FROM chunks WHERE NOT pending").fetchone()[0])
 
-    def pending(self) -> list[Chunk]:
-        """Return the chunks whose vectors are not stored yet."""
-        rows = self._connection.execute("SELECT record FROM chunks WHERE pending ORDER BY row")
-        return [Chunk.model_validate_json(row[0]) for row in rows]
+    def ids(self) -> list[str]:
+        """Return the ids of all chunks, in the order in which they were stored."""
+        return [str(chunk_id) for (chunk_id,) in self._connection.execute("SELECT id FROM chunks ORDER BY row")]
+
+    def pending(self) -> list[str]:
+        """Return the ids of the chunks whose vectors are not stored yet."""
+        rows = self._connection.execute("SELECT id FROM chunks WHERE pending ORDER BY row")
+        return [str(chunk_id) for (chunk_id,) in rows]
 
     def mark_stored(self, ids: Sequence[str]) -> None:
         """Take note that the vectors of these chunks are stored."""
@@ -289,7 +293,7 @@ class KnowledgeLedger:
         """Make the keyword index again from the chunks."""
         with self._writing():
             self._connection.execute("DELETE FROM keywords")
-            for row, record in self._connection.execute("SELECT row, record FROM chunks").fetchall():
+            for row, record in self._connection.execute("SELECT row, record FROM chunks"):
                 chunk = Chunk.model_validate_json(record)
                 terms = " ".join(search_terms(f"{chunk.heading} {chunk.text}"))
                 self._connection.execute("INSERT INTO keywords (rowid, terms) VALUES (?, ?)", (row, terms))
