@@ -173,6 +173,26 @@ def test_a_renamed_file_is_told_and_not_embedded(context: Context, folder: Path,
     assert {chunk.document for chunk in chunks} == {"cycles.md", "helmets.md", "locks.md"}
 
 
+def test_a_document_is_told_by_all_names_it_had(context: Context, folder: Path) -> None:
+    """Who asks for the first of several names learns of the last; of one that is gone, nothing."""
+
+    def hint(document: str) -> str:
+        with pytest.raises(DataError) as caught:
+            SHOW_DOCUMENT.start(ShowDocumentParams(document=document), context)
+        return caught.value.hint
+
+    add(context, folder)
+    path = folder / "bikes.md"
+    for name in ("cycles.md", "wheels.md"):
+        path = path.rename(folder / name)
+        assert counts(add(context, folder))["renamed"] == 1
+    assert "'wheels.md' now" in hint("bikes.md")
+    assert "'wheels.md' now" in hint("cycles.md")
+    path.unlink()
+    add(context, folder)
+    assert "docs list" in hint("bikes.md")
+
+
 @pytest.mark.parametrize("name", ["shop", "bikes.md"])
 def test_what_was_moved_with_its_folder_is_not_kept_twice(
     context: Context, folder: Path, words: WordEmbedder, name: str
@@ -513,6 +533,23 @@ def test_several_collections_are_told_apart(context: Context, folder: Path) -> N
     assert (club.collection, club.documents, club.chunks, club.failed, club.embedder) == ("club", 3, 6, 0, "words-1")
     assert (default.collection, default.failed, default.pending) == ("default", 1, 0)
     assert len(listed(context, "club").documents) == 3
+
+
+def test_a_file_that_vanishes_stops_no_list(context: Context, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another process removes while sizes are added up counts nothing."""
+    for name in ("club", "default"):
+        add(context, folder, collection=name)
+    (context.workspace.knowledge("club") / "vanishing").write_text("soon gone")
+    is_file = Path.is_file
+
+    def vanishing(path: Path) -> bool:
+        found = is_file(path)
+        if path.name == "vanishing":
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(Path, "is_file", vanishing)
+    assert [line.documents for line in listed(context).collections] == [3, 3]
 
 
 def test_a_term_is_counted(context: Context, folder: Path) -> None:

@@ -644,6 +644,20 @@ def test_a_server_that_is_down_is_named(context: Context, tmp_path: Path) -> Non
     assert words.embedded == 0
 
 
+def test_a_server_that_is_down_keeps_no_document(context: Context, tmp_path: Path) -> None:
+    """What is removed meanwhile is in no search and no list of chunks, and leaves the server when that answers."""
+    folder = write_sections(tmp_path / "texts", 9)
+    write_sections(folder, 20, first=9, name="second")
+    add(context, folder)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        there = on_server(open_with_consent(context), f"http://127.0.0.1:{unused.getsockname()[1]}")
+    with pytest.raises(DataError, match="no Chroma server answers"):
+        REMOVE_DOCUMENT.start(RemoveDocumentParams(document="second.md"), there)
+    assert "second" not in context.workspace.chunks("default").read_text()
+    assert len(nearest(context, limit=99, exact_up_to=99)) == 9
+
+
 def test_a_server_needs_a_web_address(context: Context, tmp_path: Path) -> None:
     """What is no http address is refused, with the variable's name."""
     with pytest.raises(SettingsError, match="chroma_url must begin with") as caught:
