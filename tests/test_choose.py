@@ -10,6 +10,7 @@ import pytest
 from pipelines.errors import DataError
 from pipelines.knowledge.add import AddDocumentsParams, add_documents
 from pipelines.knowledge.collection import opened_vectors
+from pipelines.knowledge.reindex import REINDEX_DOCUMENTS, ReindexDocumentsParams
 from pipelines.models.catalog import MULTILINGUAL_EMBEDDER
 from pipelines.operation import Context
 from pipelines.settings import Settings
@@ -65,3 +66,25 @@ def test_a_setting_goes_before_the_language(context: Context, tmp_path: Path) ->
     path = tmp_path / "lamp.txt"
     path.write_text(_CHINESE, encoding="utf-8")
     assert model_of(dataclasses.replace(context, settings=Settings(embedder_model="english")), path) == ""
+
+
+def test_the_model_that_made_the_vectors_may_be_named(context: Context, tmp_path: Path) -> None:
+    """Who asks for the default model by its name gets it."""
+    path = tmp_path / "lamp.txt"
+    path.write_text(_ENGLISH, encoding="utf-8")
+    assert model_of(context, path) == ""
+    assert model_of(context, path, embedder="english") == ""
+
+
+def test_a_model_that_is_a_folder_is_found_from_anywhere(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is remembered by its whole path, whatever the current folder is."""
+    path, model = tmp_path / "lamp.txt", tmp_path / "model"
+    path.write_text(_ENGLISH, encoding="utf-8")
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    assert model_of(context, path, embedder="model") == str(model)
+    REINDEX_DOCUMENTS.start(ReindexDocumentsParams(embedder="./model"), context)
+    assert model_of(context, path, embedder="model") == str(model)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,10 +18,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from pipelines.errors import DataError
-from pipelines.knowledge import owned
+from pipelines.errors import DataError, LLMConnectionError
+from pipelines.knowledge import owned, watch
 from pipelines.knowledge.add import ADD_DOCUMENTS, AddDocumentsParams, AddDocumentsReport
-from pipelines.knowledge.collection import opened_ledger
+from pipelines.knowledge.collection import made_ledger, opened_ledger, opened_vectors
 from pipelines.knowledge.documents import (
     LIST_DOCUMENTS,
     SHOW_DOCUMENT,
@@ -27,6 +29,7 @@ from pipelines.knowledge.documents import (
     ListDocumentsReport,
     ShowDocumentParams,
 )
+from pipelines.knowledge.ledger import KnowledgeLedger
 from pipelines.knowledge.search import SEARCH_DOCUMENTS, SearchDocumentsParams
 from pipelines.knowledge.watch import WatchDocumentsParams, watch_folder
 from pipelines.operation import Context, Notice
@@ -170,6 +173,153 @@ def test_a_renamed_file_is_told_and_not_embedded(context: Context, folder: Path,
     assert {chunk.document for chunk in chunks} == {"cycles.md", "helmets.md", "locks.md"}
 
 
+def test_a_document_is_told_by_all_names_it_had(context: Context, folder: Path) -> None:
+    """Who asks for the first of several names learns of the last; of one that is gone, nothing."""
+
+    def hint(document: str) -> str:
+        with pytest.raises(DataError) as caught:
+            SHOW_DOCUMENT.start(ShowDocumentParams(document=document), context)
+        return caught.value.hint
+
+    add(context, folder)
+    path = folder / "bikes.md"
+    for name in ("cycles.md", "wheels.md"):
+        path = path.rename(folder / name)
+        assert counts(add(context, folder))["renamed"] == 1
+    assert "'wheels.md' now" in hint("bikes.md")
+    assert "'wheels.md' now" in hint("cycles.md")
+    path.unlink()
+    add(context, folder)
+    assert "docs list" in hint("bikes.md")
+
+
+@pytest.mark.parametrize("name", ["shop", "bikes.md"])
+def test_what_was_moved_with_its_folder_is_not_kept_twice(
+    context: Context, folder: Path, words: WordEmbedder, name: str
+) -> None:
+    """A folder under another name, or a file that was added alone, is the same documents at another place."""
+    former = folder if name == folder.name else folder / name
+    count = counts(add(context, former))["added"]
+    embedded = words.embedded
+    moved = former.rename(former.with_name(f"moved-{name}"))
+    report = add(context, moved)
+    assert (counts(report), report.documents) == ({"renamed": count}, count)
+    assert words.embedded - embedded == (2 if former.is_file() else 0)
+    assert counts(add(context, moved)) == {"unchanged": count}
+
+
+def test_what_is_still_elsewhere_is_not_taken_from_there(context: Context, folder: Path, tmp_path: Path) -> None:
+    """A copied folder is a second one; of three copies that are gone, each stands for one file."""
+    add(context, folder)
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    assert counts(add(context, other)) == {"added": 3}
+    write(folder / "again.md", (folder / "bikes.md").read_bytes())
+    add(context, folder)
+    shutil.rmtree(folder)
+    third = tmp_path / "third"
+    shutil.copytree(other, third)
+    write(third / "one.md", (other / "bikes.md").read_bytes())
+    write(third / "two.md", (other / "bikes.md").read_bytes())
+    assert counts(add(context, third)) == {"renamed": 4, "added": 1}
+    assert counts(add(context, other)) == {"unchanged": 3}
+
+
+def test_what_may_not_be_looked_at_is_not_gone(
+    context: Context, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy of a folder that is closed today takes nothing from it."""
+    add(context, folder)
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    lstat = os.lstat
+
+    def closed(path: str) -> os.stat_result:
+        if str(path).startswith(str(folder)):
+            raise PermissionError(13, "Permission denied", path)
+        return lstat(path)
+
+    monkeypatch.setattr(os, "lstat", closed)
+    report = add(context, other)
+    assert (counts(report), report.documents) == ({"added": 3}, 6)
+
+
+def test_nothing_is_left_of_the_last_document(context: Context, folder: Path) -> None:
+    """Where the only file that is left cannot be read, chunks and vectors of the others are gone all the same."""
+    add(context, folder)
+    for name in NAMES:
+        (folder / f"{name}.md").unlink()
+    write(folder / "broken.md", b"")
+    with pytest.raises(DataError, match="no text"):
+        add(context, folder)
+    assert context.workspace.chunks("default").read_bytes() == b""
+    with opened_vectors(context.workspace.knowledge("default")) as stored:
+        assert stored.count("words-1") == 0
+
+
+def test_an_emptied_folder_keeps_its_documents_and_says_so(context: Context, folder: Path) -> None:
+    """It may be a disk that is not there today."""
+    add(context, folder)
+    for path in folder.iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="the 3 that were read from it before are kept") as caught:
+        add(context, folder)
+    assert "docs remove" in caught.value.hint
+    assert len(listed(context).documents) == 3
+
+
+def test_a_full_disk_is_told_and_nothing_before_is_lost(context: Context, folder: Path) -> None:
+    """What cannot be written is an error that says what to do, and what was written stays."""
+    add(context, folder)
+    with pytest.raises(DataError, match=r"cannot be used.*full") as caught, opened(context) as ledger:
+        [pages] = ledger._connection.execute("PRAGMA page_count").fetchone()
+        ledger._connection.execute(f"PRAGMA max_page_count = {pages}")
+        bikes = ledger.document("bikes.md")
+        ledger.replace(bikes.model_copy(update={"text": "x" * 100_000}), [], root=str(folder))
+    assert "disk space" in caught.value.hint
+    assert counts(add(context, folder)) == {"unchanged": 3}
+
+
+def test_nobody_is_told_to_remove_what_may_only_not_be_written(context: Context, folder: Path) -> None:
+    """A folder without the right to write is no damage: the hint says what is missing."""
+    add(context, folder)
+    with pytest.raises(DataError, match="readonly") as caught, opened(context) as ledger:
+        ledger._connection.execute("PRAGMA query_only = 1")
+        ledger.remove("bikes.md")
+    assert "right to write" in caught.value.hint
+    (context.workspace.knowledge("default") / "ledger.sqlite-wal").mkdir()
+    with pytest.raises(DataError, match="cannot be opened") as caught:
+        listed(context)
+    assert "right to write" in caught.value.hint
+
+
+def test_a_collection_that_cannot_be_made_is_named(context: Context, folder: Path) -> None:
+    """Where the workspace may not be written to, the folder is named."""
+    (context.workspace.root / "knowledge").write_text("in the way")
+    with pytest.raises(DataError, match=r"knowledge/default cannot be written to"):
+        add(context, folder)
+
+
+def test_damage_that_comes_to_light_later_is_told(context: Context, folder: Path) -> None:
+    """A ledger that opens, but cannot be read, is the same kind of error as one that cannot be opened."""
+    add(context, folder)
+    path = context.workspace.knowledge("default") / "ledger.sqlite"
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(4096 * 3)
+        file.write(b"\xa5" * (size - 4096 * 3))
+    with pytest.raises(DataError, match=r"ledger\.sqlite cannot be") as caught:
+        listed(context)
+    assert "add the documents again" in caught.value.hint
+
+
+@contextlib.contextmanager
+def opened(context: Context) -> Iterator[KnowledgeLedger]:
+    """Open the ledger as every operation does."""
+    with made_ledger(context.workspace.knowledge("default")) as ledger:
+        yield ledger
+
+
 def test_a_copy_is_a_document_of_its_own(context: Context, folder: Path, words: WordEmbedder) -> None:
     """The same content at two places is cited by two names, and embedded once."""
     add(context, folder)
@@ -262,6 +412,26 @@ def test_each_bad_file_is_named_and_the_rest_is_added(context: Context, folder: 
     assert failures(add(context, folder)) == found
 
 
+def test_what_office_puts_beside_an_open_document_is_none(context: Context, folder: Path) -> None:
+    """It is called like a document, and gone when that is closed."""
+    write(folder / "~$report.docx", b"\x05owner")
+    report = add(context, folder)
+    assert (counts(report), report.failed) == ({"added": 3}, [])
+
+
+def test_a_failure_whose_folder_is_gone_is_forgotten(context: Context, folder: Path, tmp_path: Path) -> None:
+    """What could not be read and is no more is nobody's business; what was read is kept."""
+    other = tmp_path / "other"
+    other.mkdir()
+    write(other / "tours.md", "We guide tours.")
+    write(other / "broken.md", b"")
+    assert failures(add(context, other)).keys() == {"broken.md"}
+    shutil.rmtree(other)
+    assert counts(add(context, folder)) == {"added": 3}
+    assert listed(context).failed == []
+    assert "tours.md" in [line.document for line in listed(context).documents]
+
+
 def test_a_failure_takes_no_name_of_a_document(context: Context, folder: Path, tmp_path: Path) -> None:
     """A link that is refused, and then mended, leaves alone what is called like it in another folder."""
     add(context, folder)
@@ -297,6 +467,34 @@ def test_what_lies_behind_a_closed_door_is_kept(
     report = add(context, folder)
     assert (counts(report), report.failed) == ({"unchanged": 4}, [])
     assert listed(context).failed == []
+
+
+def test_a_file_that_may_not_be_looked_at_keeps_its_text(
+    context: Context, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder that may be listed and not entered, nothing is gone."""
+    add(context, folder)
+    stat = Path.stat
+
+    def closed(path: Path, **more: bool) -> os.stat_result:
+        if path.name == "bikes.md":
+            raise PermissionError(13, "Permission denied", path)
+        return stat(path, **more)
+
+    lstat = os.lstat
+
+    def closed_too(path: str) -> os.stat_result:
+        if str(path).endswith("bikes.md"):
+            raise PermissionError(13, "Permission denied", path)
+        return lstat(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", closed)
+        patch.setattr(os, "lstat", closed_too)
+        report = add(context, folder)
+    assert (counts(report), report.documents) == ({"unchanged": 2}, 3)
+    assert failures(report) == {"bikes.md": "may not be looked at; check the permissions of its folder"}
+    assert counts(add(context, folder)) == {"unchanged": 3}
 
 
 def test_a_folder_that_vanishes_is_named(context: Context, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,6 +533,23 @@ def test_several_collections_are_told_apart(context: Context, folder: Path) -> N
     assert (club.collection, club.documents, club.chunks, club.failed, club.embedder) == ("club", 3, 6, 0, "words-1")
     assert (default.collection, default.failed, default.pending) == ("default", 1, 0)
     assert len(listed(context, "club").documents) == 3
+
+
+def test_a_file_that_vanishes_stops_no_list(context: Context, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another process removes while sizes are added up counts nothing."""
+    for name in ("club", "default"):
+        add(context, folder, collection=name)
+    (context.workspace.knowledge("club") / "vanishing").write_text("soon gone")
+    is_file = Path.is_file
+
+    def vanishing(path: Path) -> bool:
+        found = is_file(path)
+        if path.name == "vanishing":
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(Path, "is_file", vanishing)
+    assert [line.documents for line in listed(context).collections] == [3, 3]
 
 
 def test_a_term_is_counted(context: Context, folder: Path) -> None:
@@ -443,6 +658,50 @@ def test_a_watched_folder_is_followed(context: Context, folder: Path, recorder: 
     assert (report.runs, report.added, report.renamed, report.removed) == (3, 33, 1, 1)
     assert failures(report).keys() == {"empty.md"}
     assert notices(recorder).count("failed empty.md") == 1
+
+
+@contextlib.contextmanager
+def watching(context: Context, folder: Path) -> Iterator[None]:
+    """Watch a folder in a thread."""
+    stop = threading.Event()
+    thread = threading.Thread(target=lambda: watch_folder(WatchDocumentsParams(folder=folder), context, stop=stop))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(PATIENCE_S)
+
+
+def test_a_folder_that_takes_the_place_of_a_watched_one_is_watched(
+    context: Context, folder: Path, recorder: Recorder
+) -> None:
+    """The system watches a folder and not its name; who replaces it as a whole is followed all the same."""
+    with watching(context, folder):
+        wait_for(lambda: "3 documents, 6 chunks" in notices(recorder))
+        folder.rename(folder.with_name("former"))
+        folder.mkdir()
+        write(folder / "tours.md", "We guide tours.")
+        wait_for(lambda: "added tours.md" in notices(recorder))
+        wait_for(lambda: "1 documents" in notices(recorder))
+        write(folder / "rides.md", "We share rides.")
+        wait_for(lambda: "added rides.md" in notices(recorder))
+
+
+def test_a_watch_tries_again_what_failed(
+    context: Context, folder: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An endpoint that is away for a while ends no watch; what it missed is taken up, though nothing changes."""
+    monkeypatch.setattr(watch, "_AGAIN_S", 0.1)
+    failures = iter([True, True])
+
+    def fail_twice() -> None:
+        if next(failures, False):
+            raise LLMConnectionError("nothing answered", hint="Start it.")
+
+    with watching(with_words(context, words=WordEmbedder(before=fail_twice)), folder):
+        wait_for(lambda: "3 documents, 6 chunks" in notices(recorder))
+    assert notices(recorder).count("nothing answered Start it.") == 1
 
 
 WATCHING = """

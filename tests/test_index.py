@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import pickle
@@ -20,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import DataError, SettingsError
-from pipelines.knowledge import owned
+from pipelines.knowledge import index, owned
 from pipelines.knowledge.add import ADD_DOCUMENTS, AddDocumentsParams
 from pipelines.knowledge.collection import open_index, opened_ledger, opened_vectors
 from pipelines.knowledge.documents import REMOVE_DOCUMENT, RemoveDocumentParams
@@ -29,6 +30,7 @@ from pipelines.knowledge.search import SEARCH_DOCUMENTS, SearchDocumentsParams
 from pipelines.knowledge.stored import IndexVersion, StoredVectors
 from pipelines.knowledge.vectors import VectorStore
 from pipelines.operation import Context, Notice, open_context
+from pipelines.records import Chunk
 from tests.conftest import Recorder
 from tests.word_embedder import READY, WordEmbedder, with_words
 
@@ -169,6 +171,32 @@ def test_the_same_text_is_embedded_once(context: Context, tmp_path: Path) -> Non
         assert opened.count() == 9
 
 
+@pytest.mark.parametrize("way", ["add", "reindex"])
+def test_few_chunks_are_in_memory_at_once(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Of a collection of any size, a part is embedded after the other."""
+    monkeypatch.setattr(index, "_HELD", 128)
+    folder = write_sections(tmp_path / "texts", 1_000)
+    held: list[int] = []
+    counting = WordEmbedder("words-2", before=lambda: held.append(count_chunks()))
+    if way == "add":
+        write_sections(folder, 2_000, first=1_000, name="second")
+        add(with_words(context, words=counting), folder)
+    else:
+        add(context, folder)
+        reindex(with_words(context, words=WordEmbedder(), other=counting), "other")
+    assert len(held) == (16 if way == "add" else 8)
+    assert max(held) <= 2 * 128
+    assert_whole(context)
+
+
+def count_chunks() -> int:
+    """Return how many chunks there are in memory."""
+    gc.collect()
+    return sum(isinstance(each, Chunk) for each in gc.get_objects())
+
+
 def test_a_renamed_file_is_not_embedded_again(context: Context, tmp_path: Path) -> None:
     """The vectors belong to the text, whatever the file is called."""
     folder = write_sections(tmp_path / "texts", 9)
@@ -290,6 +318,18 @@ def test_a_sound_index_that_was_not_closed_is_kept(many: Context, recorder: Reco
     owned.close_indexes()
     assert index_folder(many).with_suffix(".json").exists()
     update(many)
+    assert not notices(recorder)
+
+
+def test_a_module_in_the_current_folder_is_not_run(
+    many: Context, recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who starts this among foreign documents imports nothing of them, in the child neither."""
+    index_folder(many).with_suffix(".json").unlink()
+    (tmp_path / "numpy.py").write_text("open('owned', 'w')")
+    monkeypatch.chdir(tmp_path)
+    update(many)
+    assert not (tmp_path / "owned").exists()
     assert not notices(recorder)
 
 
@@ -417,6 +457,21 @@ def test_a_collection_keeps_its_embedder(context: Context, tmp_path: Path) -> No
             attempt()
         assert "docs reindex" in caught.value.hint
     assert len(nearest(context, limit=99)) == 9
+
+
+def test_vectors_of_another_size_are_refused(context: Context, tmp_path: Path) -> None:
+    """An endpoint that serves another model under the same name spoils nothing, and is told from the former one."""
+    folder = write_sections(tmp_path / "texts", 9)
+    add(context, folder)
+    write_sections(folder, 10)
+    other = with_words(context, words=WordEmbedder(size=12))
+    params = SearchDocumentsParams(query=QUERY)
+    for attempt in (lambda: add(other, folder), lambda: SEARCH_DOCUMENTS.start(params, other)):
+        with pytest.raises(DataError, match="makes vectors of 12 numbers now; those of this collection have 24"):
+            attempt()
+    assert len(nearest(context, limit=99)) == 9
+    add(context, folder)
+    assert_whole(context)
 
 
 def test_a_collection_is_embedded_anew_while_the_old_one_serves(context: Context, tmp_path: Path) -> None:
@@ -551,6 +606,21 @@ def test_a_server_holds_the_vectors(context: Context, server: str, tmp_path: Pat
     assert owned.chroma.open_server(server, former).count() == 0
 
 
+def test_an_index_that_was_made_again_on_the_server_is_found(context: Context, server: str, tmp_path: Path) -> None:
+    """Who has it open learns that it is gone, and goes on when it is there again."""
+    there = on_server(context, server)
+    add(there, write_sections(tmp_path / "texts", 9))
+    with store(there) as opened:
+        vector = WordEmbedder().embed([QUERY])[0]
+        expected = opened.nearest(vector, limit=4)
+        owned.chroma.drop_from_server(server, serving(there))
+        with pytest.raises(DataError, match="was removed meanwhile"):
+            opened.nearest(vector, limit=4)
+        add(there, tmp_path / "texts")
+        assert opened.nearest(vector, limit=4) == expected
+        assert len(expected) == 4
+
+
 def test_a_server_learns_no_text(context: Context, server: str, tmp_path: Path) -> None:
     """What is sent is vectors under hashes."""
     there = on_server(context, server)
@@ -572,6 +642,20 @@ def test_a_server_that_is_down_is_named(context: Context, tmp_path: Path) -> Non
     words = WordEmbedder()
     add(with_words(context, words=words), tmp_path / "texts")
     assert words.embedded == 0
+
+
+def test_a_server_that_is_down_keeps_no_document(context: Context, tmp_path: Path) -> None:
+    """What is removed meanwhile is in no search and no list of chunks, and leaves the server when that answers."""
+    folder = write_sections(tmp_path / "texts", 9)
+    write_sections(folder, 20, first=9, name="second")
+    add(context, folder)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        there = on_server(open_with_consent(context), f"http://127.0.0.1:{unused.getsockname()[1]}")
+    with pytest.raises(DataError, match="no Chroma server answers"):
+        REMOVE_DOCUMENT.start(RemoveDocumentParams(document="second.md"), there)
+    assert "second" not in context.workspace.chunks("default").read_text()
+    assert len(nearest(context, limit=99, exact_up_to=99)) == 9
 
 
 def test_a_server_needs_a_web_address(context: Context, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 
 from pipelines.errors import DataError
 from pipelines.knowledge.choose import choose_embedder
+from pipelines.knowledge.collection import made_ledger
 from pipelines.knowledge.index import update_index
-from pipelines.knowledge.ledger import KnowledgeLedger
 from pipelines.knowledge.scan import Scan, readable_kinds, scan_folder, shown
 from pipelines.knowledge.turn import taking_turn
 from pipelines.knowledge.update import Cutter, DocumentChange, FolderUpdate, UpdateRules, update_ledger
@@ -65,22 +65,19 @@ def add_documents(params: AddDocumentsParams, context: Context) -> AddDocumentsR
     root = context.resolve(params.folder)
     made = [context.workspace.root / name for name in _MADE]
     scan = scan_folder(root, without=made)
-    if not scan.files:
-        raise _nothing_readable(root, scan.failed)
     folder = context.workspace.knowledge(params.collection)
-    with taking_turn(folder, context):
-        ledger = KnowledgeLedger(folder)
-        try:
-            choose_embedder(params.embedder, scan, folder, context, max_megabytes=params.max_megabytes)
-            rules = UpdateRules(max_megabytes=params.max_megabytes, verify=params.verify, retry=params.retry)
-            update = update_ledger(scan, ledger, Cutter(folder, context), rules, context)
-            documents, chunks = ledger.count()
-            if not documents:
-                raise _nothing_readable(root, update.failed)
+    if not scan.files:
+        raise _nothing_readable(root, scan.failed, kept=_count_kept(root, folder))
+    with taking_turn(folder, context), made_ledger(folder) as ledger:
+        choose_embedder(params.embedder, scan, folder, context, max_megabytes=params.max_megabytes)
+        rules = UpdateRules(max_megabytes=params.max_megabytes, verify=params.verify, retry=params.retry)
+        update = update_ledger(scan, ledger, Cutter(folder, context), rules, context)
+        documents, chunks = ledger.count()
+        if documents or update.changes:  # also if the last document was removed: nothing is to be left of it
             ledger.write_chunks(context.workspace.chunks(params.collection))
             update_index(folder, ledger, context)
-        finally:
-            ledger.close()
+        if not documents:
+            raise _nothing_readable(root, update.failed)
     _say_what_was_passed_over(scan, context)
     report = _report(params.collection, update)
     report.documents, report.chunks = documents, chunks
@@ -109,10 +106,24 @@ def _say_what_was_passed_over(scan: Scan, context: Context) -> None:
         context.notice(f"passed over {count} {reason} files; readable: {readable_kinds()}")
 
 
-def _nothing_readable(root: Path, failed: dict[str, str]) -> DataError:
+def _count_kept(root: Path, folder: Path) -> int:
+    """Return how many documents of a collection were read from a folder."""
+    if not (folder / "ledger.sqlite").is_file():
+        return 0
+    with made_ledger(folder) as ledger:
+        return sum(file.root == str(root) and file.sha256 != "" for file in ledger.files().values())
+
+
+def _nothing_readable(root: Path, failed: dict[str, str], *, kept: int = 0) -> DataError:
     if failed:
         reasons = "; ".join(f"{name} {why}" for name, why in sorted(failed.items())[:5])
         return DataError(f"no document in {shown(root)} could be read: {reasons}", path=root)
+    if kept:  # it may be a disk that is not there today
+        return DataError(
+            f"{shown(root)} holds no documents; the {kept} that were read from it before are kept",
+            path=root,
+            hint="If they are to go too, remove them with: assistant docs remove",
+        )
     return DataError(
         f"{shown(root)} holds no documents", path=root, hint=f"Put files of these kinds into it: {readable_kinds()}."
     )

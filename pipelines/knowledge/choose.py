@@ -8,7 +8,7 @@ from pipelines.errors import AssistantError, DataError
 from pipelines.knowledge.collection import opened_vectors
 from pipelines.knowledge.reading.reader import open_reader
 from pipelines.knowledge.scan import Scan
-from pipelines.models.catalog import MULTILINGUAL_EMBEDDER
+from pipelines.models.catalog import CATALOG, MULTILINGUAL_EMBEDDER
 from pipelines.operation import Context
 from pipelines.text import language_of
 
@@ -32,10 +32,11 @@ def choose_embedder(asked: str, scan: Scan, folder: Path, context: Context, *, m
     Raises:
         DataError: The collection was embedded by another model than the one that was named.
     """
+    asked = lasting_name(asked)
     with opened_vectors(folder) as stored:
         serving = stored.serving()
         if serving is not None:
-            if asked and asked != serving.model:
+            if asked not in ("", serving.model) and context.models.open_embedder(asked).name != serving.embedder:
                 raise DataError(
                     f"the collection was embedded by {serving.model or serving.embedder}, not by {asked}",
                     path=folder,
@@ -55,6 +56,14 @@ def choose_embedder(asked: str, scan: Scan, folder: Path, context: Context, *, m
             context.notice(f"much of this is Chinese, which the default model of vectors does not know: {error}")
             return
         stored.serve(stored.begin(name, model=model))
+
+
+def lasting_name(asked: str) -> str:
+    """Return what a model is called from any folder: one that is a folder itself, by its whole path."""
+    folder = Path(asked).expanduser()
+    if any(model.name == asked for model in CATALOG) or not (folder / "config.json").is_file():
+        return asked
+    return str(folder.resolve())
 
 
 def _needed(scan: Scan, context: Context, *, max_megabytes: float) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.errors import DataError
+from pipelines.knowledge.database import explaining
 from pipelines.knowledge.ledger import KnowledgeLedger
 from pipelines.lazy import lazy_import
 from pipelines.operation import Context
@@ -41,9 +42,17 @@ def opened_ledger(context: Context, collection: str) -> Iterator[KnowledgeLedger
             f"there is no collection {collection!r}; known: {known}",
             hint=f"Make it with: assistant docs add FOLDER --collection {collection}",
         )
+    with made_ledger(folder) as ledger:
+        yield ledger
+
+
+@contextmanager
+def made_ledger(folder: Path) -> Iterator[KnowledgeLedger]:
+    """Open the ledger of the collection in `folder`, making it if there is none."""
     ledger = KnowledgeLedger(folder)
     try:
-        yield ledger
+        with explaining(folder):
+            yield ledger
     finally:
         ledger.close()
 
@@ -53,7 +62,8 @@ def opened_vectors(folder: Path) -> Iterator[stored.StoredVectors]:
     """Open the stored vectors of the collection in `folder`."""
     opened = stored.StoredVectors(folder)
     try:
-        yield opened
+        with explaining(folder):
+            yield opened
     finally:
         opened.close()
 

@@ -105,8 +105,16 @@ def _collection_line(name: str, context: Context) -> CollectionLine:
             pending=chunks - ledger.count_stored(),
             failed=len(ledger.failures()),
             embedder=version.embedder if version else "",
-            megabytes=round(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / _MEGABYTE, 1),
+            megabytes=round(sum(map(_size, folder.rglob("*"))) / _MEGABYTE, 1),
         )
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file; none of a folder, or of what another process has just removed."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except FileNotFoundError:
+        return 0
 
 
 def _ledger(collection: str, context: Context) -> Path:
@@ -172,8 +180,8 @@ def remove_document(params: RemoveDocumentParams, context: Context) -> RemoveDoc
     with opened_ledger(context, params.collection) as ledger, taking_turn(folder, context):
         ledger.document(params.document)
         ledger.remove(params.document)
+        ledger.write_chunks(context.workspace.chunks(params.collection))  # first: a server's index may be away
         update_index(folder, ledger, context)
-        ledger.write_chunks(context.workspace.chunks(params.collection))
         documents, chunks = ledger.count()
     return RemoveDocumentReport(removed=params.document, documents=documents, chunks=chunks)
 

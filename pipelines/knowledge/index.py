@@ -23,6 +23,8 @@ else:
 
 # What one kill can cost: the vectors of this many chunks.
 _BATCH = 128
+# So many chunks are in memory at once, of however many there are.
+_HELD = 1_024
 
 
 def update_index(folder: Path, ledger: KnowledgeLedger, context: Context) -> None:
@@ -41,7 +43,7 @@ def update_index(folder: Path, ledger: KnowledgeLedger, context: Context) -> Non
                 stored.serve(version)
             if known := ledger.count_stored():
                 context.notice(f"{known} chunks are indexed already; {len(pending)} are left")
-            for ids, _embedded in embed_chunks(pending, stored, embedder, context=context):
+            for ids, _embedded in embed_ids(pending, ledger, stored, embedder, context=context):
                 ledger.mark_stored(ids)
         stored.collect()
         drop_former(folder, stored, context)
@@ -49,10 +51,35 @@ def update_index(folder: Path, ledger: KnowledgeLedger, context: Context) -> Non
             fill_index(folder, version, stored, context)
 
 
-def embed_chunks(
-    chunks: Sequence[Chunk], stored: StoredVectors, embedder: Embedder, *, context: Context
+def embed_ids(
+    ids: Sequence[str], ledger: KnowledgeLedger, stored: StoredVectors, embedder: Embedder, *, context: Context
 ) -> Iterator[tuple[list[str], int]]:
-    """Store the vectors of chunks batch by batch; yield the ids of each, and how many texts were embedded for it."""
+    """Do as `embed_chunks` does with the chunks of these ids, a part of them after the other."""
+    for start in range(0, len(ids), _HELD):
+        chunks = list(ledger.find_chunks(ids[start : start + _HELD]).values())
+        yield from embed_chunks(chunks, stored, embedder, context=context, before=start, total=len(ids))
+
+
+def embed_chunks(
+    chunks: Sequence[Chunk],
+    stored: StoredVectors,
+    embedder: Embedder,
+    *,
+    context: Context,
+    before: int = 0,
+    total: int | None = None,
+) -> Iterator[tuple[list[str], int]]:
+    """Store the vectors of chunks batch by batch; yield the ids of each, and how many texts were embedded for it.
+
+    Args:
+        chunks: What to embed.
+        stored: Where vectors go.
+        embedder: Whose they are.
+        context: Told of progress.
+        before: How many were embedded before these.
+        total: How many there are with those before and after; if not given, these.
+    """
+    total = total or len(chunks)
     for start in range(0, len(chunks), _BATCH):
         batch = chunks[start : start + _BATCH]
         keys = {chunk.id: text_key(embedding_text(chunk)) for chunk in batch}
@@ -62,7 +89,7 @@ def embed_chunks(
         embedded = dict(zip(missing, vectors, strict=True))
         stored.keep(keys, embedded, embedder.name, signs=dict(zip(missing, signs, strict=False)))
         yield list(keys), len(missing)
-        context.progress("indexing", min(start + _BATCH, len(chunks)), len(chunks))
+        context.progress("indexing", before + min(start + _BATCH, len(chunks)), total)
 
 
 def _embed(texts: Sequence[str], embedder: Embedder) -> tuple[Sequence[Vectors], list[bytes]]:

@@ -162,7 +162,9 @@ class KnowledgeLedger:
         """
         row = self._connection.execute("SELECT record FROM documents WHERE id = ?", (document_id,)).fetchone()
         if row is None:
-            now = self._connection.execute("SELECT document FROM renames WHERE former = ?", (document_id,)).fetchone()
+            now = self._connection.execute(
+                "SELECT document FROM renames JOIN documents ON id = document WHERE former = ?", (document_id,)
+            ).fetchone()
             raise DataError(
                 f"there is no document {document_id!r} in this collection",
                 hint=f"It is called {now[0]!r} now." if now else "See them with: assistant docs list",
@@ -186,7 +188,7 @@ class KnowledgeLedger:
             self._delete(document.id)
             if former is not None:
                 self._forget_file(former.path)
-                self._connection.execute("INSERT OR REPLACE INTO renames VALUES (?, ?)", (former.document, document.id))
+                self._note_rename(former.document, document.id)
             self._connection.execute(
                 "INSERT INTO documents VALUES (?, ?, ?, ?, ?)",
                 (document.id, root, document.sha256, cut, document.model_dump_json()),
@@ -245,10 +247,14 @@ class KnowledgeLedger:
         """Return how many chunks have their vectors stored."""
         return int(self._connection.execute("SELECT count(*) FROM chunks WHERE NOT pending").fetchone()[0])
 
-    def pending(self) -> list[Chunk]:
-        """Return the chunks whose vectors are not stored yet."""
-        rows = self._connection.execute("SELECT record FROM chunks WHERE pending ORDER BY row")
-        return [Chunk.model_validate_json(row[0]) for row in rows]
+    def ids(self) -> list[str]:
+        """Return the ids of all chunks, in the order in which they were stored."""
+        return [str(chunk_id) for (chunk_id,) in self._connection.execute("SELECT id FROM chunks ORDER BY row")]
+
+    def pending(self) -> list[str]:
+        """Return the ids of the chunks whose vectors are not stored yet."""
+        rows = self._connection.execute("SELECT id FROM chunks WHERE pending ORDER BY row")
+        return [str(chunk_id) for (chunk_id,) in rows]
 
     def mark_stored(self, ids: Sequence[str]) -> None:
         """Take note that the vectors of these chunks are stored."""
@@ -289,7 +295,7 @@ class KnowledgeLedger:
         """Make the keyword index again from the chunks."""
         with self._writing():
             self._connection.execute("DELETE FROM keywords")
-            for row, record in self._connection.execute("SELECT row, record FROM chunks").fetchall():
+            for row, record in self._connection.execute("SELECT row, record FROM chunks"):
                 chunk = Chunk.model_validate_json(record)
                 terms = " ".join(search_terms(f"{chunk.heading} {chunk.text}"))
                 self._connection.execute("INSERT INTO keywords (rowid, terms) VALUES (?, ?)", (row, terms))
@@ -300,6 +306,11 @@ class KnowledgeLedger:
         self._connection.execute("DELETE FROM chunks WHERE document = ?", (document_id,))
         self._connection.execute("DELETE FROM documents WHERE id = ?", (document_id,))
         self._connection.execute("DELETE FROM facts WHERE name = 'chunks written'")
+
+    def _note_rename(self, former: str, now: str) -> None:
+        """Take note of what a document is called now; also by the names that it had before."""
+        self._connection.execute("UPDATE renames SET document = ? WHERE document = ?", (now, former))
+        self._connection.execute("INSERT OR REPLACE INTO renames VALUES (?, ?)", (former, now))
 
     def _forget_file(self, path: str) -> None:
         for (document_id,) in self._connection.execute("SELECT document FROM files WHERE path = ?", (path,)).fetchall():

@@ -179,7 +179,8 @@ class OwnedIndex:
         path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH", ""))))
         version = self._version
         module = "pipelines.knowledge.probe"
-        command = [sys.executable, "-m", module, str(self._collection), version.key, version.embedder]
+        # -P: a module in the current folder, which may be one of documents, is not imported.
+        command = [sys.executable, "-P", "-m", module, str(self._collection), version.key, version.embedder]
         try:
             ended = subprocess.run(
                 command,

@@ -6,8 +6,9 @@ import time
 
 from pydantic import BaseModel, Field
 
+from pipelines.knowledge.choose import lasting_name
 from pipelines.knowledge.collection import open_embedder, opened_ledger, opened_vectors
-from pipelines.knowledge.index import drop_former, embed_chunks, fill_index
+from pipelines.knowledge.index import drop_former, embed_ids, fill_index
 from pipelines.knowledge.turn import taking_turn
 from pipelines.operation import Context, Operation
 from pipelines.records import Name
@@ -43,24 +44,24 @@ def reindex_documents(params: ReindexDocumentsParams, context: Context) -> Reind
         opened_vectors(folder) as stored,
     ):
         former = stored.serving()
-        model = params.embedder or (former.model if former else "")
+        model = lasting_name(params.embedder) or (former.model if former else "")
         if model:
             context.check_model(model)
         embedder = context.models.open_embedder(model) if model else open_embedder(None, context)
         version = stored.begin(embedder.name, model=model)
-        chunks = ledger.chunks()
+        ids = ledger.ids()
         ledger.rebuild_keywords()
-        embedded = sum(count for _ids, count in embed_chunks(chunks, stored, embedder, context=context))
+        embedded = sum(count for _ids, count in embed_ids(ids, ledger, stored, embedder, context=context))
         stored.collect()
         fill_index(folder, version, stored, context)
         stored.serve(version)
-        ledger.mark_stored([chunk.id for chunk in chunks])
+        ledger.mark_stored(ids)
         drop_former(folder, stored, context)
     return ReindexDocumentsReport(
         collection=params.collection,
         embedder=embedder.name,
         former_embedder=former.embedder if former else "",
-        chunks=len(chunks),
+        chunks=len(ids),
         embedded=embedded,
         seconds=round(time.monotonic() - started, 2),
     )

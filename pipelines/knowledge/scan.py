@@ -16,6 +16,7 @@ from pipelines.knowledge.parse import READABLE_SUFFIXES
 # Characters that would change how a terminal or a page shows the others: control, direction, line ends.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _OUT_OF_FOLDER = "is a link out of the folder"
+_HIDDEN = (".", "~$")  # the latter is what Office puts beside a document that somebody has open
 _NO_FILES = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
@@ -100,7 +101,7 @@ def _walk(scan: Scan, without: frozenset[str]) -> Iterator[os.DirEntry[str]]:
             continue
         below = []
         for entry in entries:
-            if entry.name.startswith("."):
+            if entry.name.startswith(_HIDDEN):
                 continue
             if not _is_folder(entry):
                 yield entry

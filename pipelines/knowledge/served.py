@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from pipelines.errors import SettingsError
+from pipelines.errors import DataError, SettingsError
 from pipelines.knowledge.stored import IndexVersion, StoredVectors, Vectors
 from pipelines.lazy import lazy_import
 from pipelines.operation import Context
@@ -31,7 +31,13 @@ class ServedIndex:
         """Return the keys of the nearest texts, best first; None where the index does not hold what `stamp` names."""
         if self._index.stamp != stamp:
             del self._index  # its stamp is as old as our look at it
-        return self._index.nearest(vector, limit=limit) if self._index.stamp == stamp else None
+        if self._index.stamp != stamp:
+            return None
+        try:
+            return self._index.nearest(vector, limit=limit)
+        except DataError:
+            del self._index  # it may have been removed and made again
+            raise
 
     def fill(self, stored: StoredVectors, context: Context) -> bool:
         """Make the index hold what is stored; it is always free for that."""

@@ -7,6 +7,7 @@ again without a model. Which embedder serves is written here too: a switch is on
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any, Literal
 import numpy
 from numpy.typing import NDArray
 
+from pipelines.errors import DataError
 from pipelines.knowledge.database import open_database
 
 Vectors = NDArray[numpy.float32]
@@ -112,7 +114,12 @@ class StoredVectors:
             vectors: The vector of each new text.
             embedder: Whose they are.
             signs: What `interaction.pack_signs` made of the tokens of each new text.
+
+        Raises:
+            DataError: The stored vectors of this embedder are of another size.
         """
+        for vector in itertools.islice(vectors.values(), 1):
+            self.check_size(vector, embedder)
         rows = [(embedder, text, vector.astype(_STORED).tobytes()) for text, vector in vectors.items()]
         packed = [(each, embedder, text) for text, each in (signs or {}).items()]
         with self._connection:
@@ -122,6 +129,20 @@ class StoredVectors:
             )
             self._connection.executemany(
                 "INSERT OR IGNORE INTO signs SELECT row, ? FROM vectors WHERE embedder = ? AND text = ?", packed
+            )
+
+    def check_size(self, vector: Vectors, embedder: str) -> None:
+        """Refuse a vector that cannot be compared with those that are stored.
+
+        Raises:
+            DataError: They are of another size: an endpoint serves another model under the same name.
+        """
+        query = "SELECT length(vector) FROM vectors WHERE embedder = ? LIMIT 1"
+        first = self._connection.execute(query, (embedder,)).fetchone()
+        if first is not None and (size := first[0] // _STORED.itemsize) != vector.size:
+            raise DataError(
+                f"{embedder} makes vectors of {vector.size} numbers now; those of this collection have {size}",
+                hint="Have its endpoint serve the former model, or embed the collection anew by another name.",
             )
 
     def count_lost(self) -> int:
@@ -202,9 +223,9 @@ class StoredVectors:
 
 
 def _unpacked(rows: Iterable[tuple[str, bytes]]) -> tuple[list[str], Vectors]:
-    keys, packed = [], []
+    keys, packed = [], bytearray()  # of many vectors, there is no room for all of them twice
     for key, vector in rows:
         keys.append(key)
-        packed.append(vector)
-    vectors = numpy.frombuffer(b"".join(packed), dtype=_STORED)
+        packed += vector
+    vectors = numpy.frombuffer(packed, dtype=_STORED)
     return keys, vectors.reshape(len(keys), -1) if keys else vectors.reshape(0, 0)

@@ -22,11 +22,11 @@ def taking_turn(folder: Path, context: Context, *, wait_s: float = _WAIT_S) -> I
     """Hold `folder` for this process, after the one that holds it now; the same lock as `locked` takes.
 
     Raises:
-        DataError: It is held for longer than `wait_s`.
+        DataError: It is held for longer than `wait_s`, or may not be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         context.notice(f"{_holder(folder)} is working in {folder}; this one waits until it has ended")
@@ -38,6 +38,10 @@ def taking_turn(folder: Path, context: Context, *, wait_s: float = _WAIT_S) -> I
                 path=folder,
                 hint="Wait until it has ended, then try again.",
             ) from error
+    except OSError as error:
+        raise DataError(
+            f"{folder} cannot be written to: {error.strerror}", path=folder, hint="Check its permissions and the disk."
+        ) from error
     try:
         (folder / _HOLDER).write_text(str(os.getpid()))
         yield

@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _RACY_NS = 2_000_000_000
 _NOTED_AT_ONCE = 200
+_CLOSED = "may not be looked at; check the permissions of its folder"
 _LARGEST_INODE = (1 << 63) - 1  # SQLite's integers have a sign
 
 
@@ -125,10 +126,8 @@ class _Updater:
         self._known = ledger.files()
         self._taken = {file.document for file in self._known.values()}
         self._gone = {file.path: file for file in self._find_gone()}
-        self._gone_by_hash: dict[str, list[str]] = {}
-        for path, file in self._gone.items():
-            if file.sha256:
-                self._gone_by_hash.setdefault(file.sha256, []).append(path)
+        self._gone_by_hash = _by_hash(self._gone.values())
+        self._elsewhere_by_hash = _by_hash(self._find_elsewhere())
         self._noted: list[KnownFile] = []
         self._update = FolderUpdate()
         self._cut_again = 0
@@ -141,7 +140,7 @@ class _Updater:
         looks = _look(path)
         try:
             if looks is None:
-                raise DataError("was gone before it could be read")
+                raise DataError("was gone before it could be read" if _is_gone(str(path)) else _CLOSED)
             if known.failure and self._is_given_up(known, looks):
                 self._update.failed[known.document] = known.failure
                 return
@@ -185,7 +184,16 @@ class _Updater:
         for path, file in self._known.items():
             if path in found or not self._scan.refused.isdisjoint([path, *map(str, Path(path).parents)]):
                 continue
-            if file.root == str(root) or (path.startswith(below) and not os.path.lexists(path)):
+            # One that was never read is nobody's loss, wherever it was.
+            if file.root == str(root) or ((path.startswith(below) or not file.sha256) and _is_gone(path)):
+                yield file
+
+    def _find_elsewhere(self) -> Iterator[KnownFile]:
+        """Yield the files of other folders, which may have been moved here."""
+        found = {str(path) for path in self._scan.files.values()}
+        root = str(self._scan.root)
+        for path, file in self._known.items():
+            if file.root != root and path not in found and path not in self._gone:
                 yield file
 
     def _free_id(self, name: str) -> str:
@@ -229,9 +237,14 @@ class _Updater:
         )
 
     def _former(self, sha256: str) -> KnownFile | None:
-        """Return, and count as found again, a file that is gone and had this content."""
-        paths = self._gone_by_hash.get(sha256)
-        return self._gone.pop(paths.pop(0)) if paths else None
+        """Return, and count as found again, a file that is gone from here or elsewhere and had this content."""
+        if here := self._gone_by_hash.get(sha256):
+            return self._gone.pop(here.pop(0).path)
+        elsewhere = self._elsewhere_by_hash.get(sha256)
+        while elsewhere:
+            if _is_gone((file := elsewhere.pop()).path):
+                return file
+        return None
 
     def _note_failure(self, known: KnownFile, reason: str, looks: _Looks | None) -> None:
         self._update.failed[known.document] = reason
@@ -278,6 +291,26 @@ def _look(path: Path) -> _Looks | None:
         inode=status.st_ino & _LARGEST_INODE,
         is_racy=time.time_ns() - status.st_mtime_ns < _RACY_NS,
     )
+
+
+def _by_hash(files: Iterable[KnownFile]) -> dict[str, list[KnownFile]]:
+    """Return files whose content is known, by its hash."""
+    found: dict[str, list[KnownFile]] = {}
+    for file in files:
+        if file.sha256:
+            found.setdefault(file.sha256, []).append(file)
+    return found
+
+
+def _is_gone(path: str) -> bool:
+    """Whether there is surely no such file; one behind a closed door may be there."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _file_hash(path: Path) -> str:

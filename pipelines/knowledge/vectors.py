@@ -56,7 +56,11 @@ class VectorStore:
             vector: What to compare with, of length 1.
             limit: Most ids to return.
             among: Chunks to choose from, if not all; each of them is compared, so none is missed.
+
+        Raises:
+            DataError: The stored vectors are of another size, or another embedder's.
         """
+        self._stored.check_size(vector, self._version.embedder)
         if among is not None:
             cosines = self.cosines(vector, among)
             return sorted(cosines, key=lambda chunk: (-cosines[chunk], chunk))[:limit]

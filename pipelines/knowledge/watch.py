@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, Field
 
-from pipelines.errors import DataError, SettingsError
+from pipelines.errors import DataError, LLMError, SettingsError
 from pipelines.knowledge.add import AddDocumentsParams, AddDocumentsReport, FailedDocument, add_documents
 from pipelines.lazy import lazy_import
 from pipelines.operation import Context, Operation, Positional
@@ -25,6 +25,8 @@ else:
 _QUIET_MS = 400
 _LONGEST_MS = 10_000
 _TICK_MS = 500
+# What failed, because another process was at work or an endpoint was away, is tried again after so long.
+_AGAIN_S = 30.0
 
 
 class WatchDocumentsParams(BaseModel):
@@ -71,39 +73,59 @@ def watch_folder(params: WatchDocumentsParams, context: Context, *, stop: thread
     if not root.is_dir():
         raise DataError(f"there is no folder {root}", path=root, hint="Check the path.")
     report = WatchDocumentsReport(collection=params.collection)
+    failure, failed_at = "", 0.0
     try:
-        for _burst in _bursts(root, _is_watched(root, context), stop):
-            _bring_up_to_date(params, report, context)
+        for is_changed in _ticks(root, _is_watched(root, context), stop):
+            if is_changed or (failure and time.monotonic() - failed_at >= _AGAIN_S):
+                told, failure = failure, _bring_up_to_date(params, report, context)
+                failed_at = time.monotonic()
+                if failure not in ("", told):
+                    context.notice(failure)
     except KeyboardInterrupt:
         context.notice(f"{root} is no longer watched")
     report.seconds = round(time.monotonic() - started, 2)
     return report
 
 
-def _bursts(root: Path, is_watched: Callable[[object, str], bool], stop: threading.Event) -> Iterator[None]:
-    """Yield when the watcher is ready, so that no change is missed from then on, and after each burst."""
+def _ticks(root: Path, is_watched: Callable[[object, str], bool], stop: threading.Event) -> Iterator[bool]:
+    """Yield twice a second, and after each burst, whether anything may have changed; the first time, it may.
+
+    The system watches a folder, not its name: one that was put in its place is watched from then on.
+    """
     try:
-        found = watchfiles.watch(
-            root,
-            watch_filter=is_watched,
-            debounce=_LONGEST_MS,
-            step=_QUIET_MS,
-            stop_event=stop,
-            rust_timeout=_TICK_MS,
-            yield_on_timeout=True,
-            ignore_permission_denied=True,
-        )
-        is_ready = False
-        for changes in found:
-            if changes or not is_ready:
-                yield
-            is_ready = True
+        while not stop.is_set():
+            watched = _identity(root)
+            found = watchfiles.watch(
+                root,
+                watch_filter=is_watched,
+                debounce=_LONGEST_MS,
+                step=_QUIET_MS,
+                stop_event=stop,
+                rust_timeout=_TICK_MS,
+                yield_on_timeout=True,
+                ignore_permission_denied=True,
+            )
+            is_ready = False  # what changes before the watcher is ready is seen by nobody
+            for changes in found:
+                yield bool(changes) or not is_ready
+                is_ready = True
+                if _identity(root) not in (watched, None):
+                    break
     except (OSError, RuntimeError) as error:
         raise DataError(
             f"{root} cannot be watched: {error}",
             path=root,
             hint="Raise the system's limit of watches (fs.inotify.max_user_watches), or watch a smaller folder.",
         ) from error
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from another one of its name; None if there is none."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _is_watched(root: Path, context: Context) -> Callable[[object, str], bool]:
@@ -120,22 +142,23 @@ def _is_watched(root: Path, context: Context) -> Callable[[object, str], bool]:
     return is_watched
 
 
-def _bring_up_to_date(params: WatchDocumentsParams, report: WatchDocumentsReport, context: Context) -> None:
+def _bring_up_to_date(params: WatchDocumentsParams, report: WatchDocumentsReport, context: Context) -> str:
+    """Add the folder; return why that failed, or nothing."""
     report.runs += 1
     try:
         added = add_documents(
             AddDocumentsParams(folder=params.folder, collection=params.collection, max_megabytes=params.max_megabytes),
             context,
         )
-    except DataError as error:  # the folder may be empty for a moment, or away
-        context.notice(f"{error} {error.hint}".strip())
-        return
+    except (DataError, LLMError) as error:  # the folder may be empty for a moment, or away
+        return f"{error} {error.hint}".strip()
     _say(added, report, context)
     report.added += added.added
     report.updated += added.updated
     report.renamed += added.renamed
     report.removed += added.removed
     report.failed = added.failed
+    return ""
 
 
 def _say(added: AddDocumentsReport, report: WatchDocumentsReport, context: Context) -> None:
