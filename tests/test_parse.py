@@ -14,10 +14,11 @@ from pipelines.knowledge.scan import scan_folder
 from pipelines.records import Document
 
 LINE_HEIGHT = 14
+CODE_FONT = "<< /Type /Font /Subtype /Type1 /BaseFont /Courier >>"
 
 
 def make_pdf(pages: Sequence[Sequence[str]], *, trailer: bytes = b"") -> bytes:
-    """Return a PDF in the form of its specification: one font, one text line per string."""
+    """Return a PDF in the form of its specification: one text line per string, F1 for text and F2 for code."""
     kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(len(pages)))
     bodies = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
@@ -27,7 +28,7 @@ def make_pdf(pages: Sequence[Sequence[str]], *, trailer: bytes = b"") -> bytes:
     for number, lines in enumerate(pages):
         shown = "".join(f"({line}) Tj 0 -{LINE_HEIGHT} Td " for line in lines)
         stream = f"BT /F1 11 Tf 72 720 Td {shown}ET".encode("ascii")
-        contents = f"/Contents {5 + 2 * number} 0 R /Resources << /Font << /F1 3 0 R >> >>"
+        contents = f"/Contents {5 + 2 * number} 0 R /Resources << /Font << /F1 3 0 R /F2 {CODE_FONT} >> >>"
         bodies.append(f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] {contents} >>".encode())
         bodies.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream))
     content = b"%PDF-1.4\n"

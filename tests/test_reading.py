@@ -459,6 +459,80 @@ def test_the_outline_of_a_pdf_tells_its_headings(tmp_path: Path) -> None:
     assert "Short line" in blocks(document)[1]
 
 
+WIDE = "Every bike of the shop may be taken out from nine in the morning to six in the evening."
+
+
+def pdf_row(*cells: str) -> str:
+    """Return a line of a PDF whose cells stand far from each other."""
+    back = f") Tj {-120 * (len(cells) - 1)} 0 Td ("
+    return ") Tj 120 0 Td (".join(cells) + back
+
+
+def in_pdf_font(line: str, font: str, *, indent: int = 0) -> str:
+    """Return a line of a PDF in another font, moved to the right."""
+    return f") Tj {indent} 0 Td /{font} Tf ({line}) Tj {-indent} 0 Td /F1 11 Tf ("
+
+
+def test_tables_lists_and_code_of_a_pdf_keep_their_lines(tmp_path: Path) -> None:
+    """Where a line ended early it was meant to; wide gaps are cells, and code stays as it was set."""
+    lines = [WIDE, "", pdf_row("bike", "price", "left"), pdf_row("red", "9", "12"), pdf_row("blue", "12", "3")]
+    lines += [
+        "",
+        WIDE,
+        "- a lock",
+        "- a lamp that lights the way of everybody who comes home in the late hours of the",
+        "day",
+    ]
+    lines += ["", in_pdf_font("if late:", "F2 11"), in_pdf_font("pay\\(9\\)", "F2 11", indent=26)]
+    document = read(tmp_path, "a.pdf", make_pdf([lines]))
+    assert blocks(document) == [
+        *(WIDE, "bike | price | left\nred | 9 | 12\nblue | 12 | 3", WIDE, "- a lock"),
+        *(f"{lines[8]} day", "if late:\n    pay(9)"),
+    ]
+
+
+def test_large_letters_of_a_pdf_are_headings(tmp_path: Path) -> None:
+    """Without bookmarks, sizes tell the levels; a title of two lines is one."""
+    large, larger = ("F1 14", "F1 20")
+    lines = [in_pdf_font("All about", larger), "", in_pdf_font("Opening", large), in_pdf_font("hours", large), ""]
+    lines += [WIDE] * 8 + ["", "Short line", "", in_pdf_font("Prices", large), "", *[WIDE] * 8]
+    document = read(tmp_path, "a.pdf", make_pdf([lines]))
+    assert outline(document) == [(1, "All about"), (2, "Opening hours"), (2, "Prices")]
+    assert "Short line" in blocks(document)
+
+
+def test_numbers_in_a_pdf_that_are_no_page_numbers_are_kept(tmp_path: Path) -> None:
+    """A number on a line of its own is content, unless it stands above or below all."""
+    text = read(tmp_path, "a.pdf", make_pdf([["Deposit:", "", "40", "", "euros", "", "7"]])).text
+    assert "40" in text and "7" not in text
+
+
+def test_lines_with_the_number_of_the_page_are_left_out(tmp_path: Path) -> None:
+    """A header that changes with the chapter is told by the page's number in it."""
+    names = ["Hours", "Hours", "Prices", "Prices", "Deposits", "Returns"]
+    pages = [[f"Chapter {name} {number}", "", f"{name}. {WIDE}"] for number, name in enumerate(names, start=7)]
+    document = read(tmp_path, "a.pdf", make_pdf(pages))
+    assert blocks(document) == [f"{name}. {WIDE}" for name in names]
+
+
+def test_a_turned_page_is_read_in_order(tmp_path: Path) -> None:
+    """A page that is shown sideways has its lines in the order in which they were written."""
+    lines = [WIDE, "In winter the shop is closed."]
+    content = make_pdf([lines]).replace(b"/Type /Page /Parent", b"/Rotate 90 /Type /Page /Parent")
+    assert read(tmp_path, "a.pdf", content).text == " ".join(lines)
+
+
+def test_what_a_pdf_is_called(tmp_path: Path) -> None:
+    """A PDF has the title in its metadata if a person gave it; one of several chapters is none."""
+    chapters = [[in_pdf_font(name, "F1 20"), "", *[WIDE] * 8] for name in ("Hours", "Prices")]
+    assert read(tmp_path, "book.pdf", make_pdf(chapters)).title == "book"
+    assert read(tmp_path, "book.pdf", make_pdf(chapters[:1])).title == "Hours"
+    for name, title in (("Bike book", "Bike book"), ("Microsoft Word - a.docx", "book"), ("untitled", "book")):
+        content = make_pdf(chapters)
+        info = f"90 0 obj << /Title ({name}) >> endobj\ntrailer << /Size 91 /Root 1 0 R /Info 90 0 R >>\n%%EOF".encode()
+        assert read(tmp_path, "book.pdf", content[: content.index(b"xref\n")] + info).title == title
+
+
 @pytest.mark.parametrize("name", ["a.docx", "a.pptx", "a.xlsx", "a.epub"])
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken", b"no ZIP at all"])
 def test_a_broken_container_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
