@@ -335,6 +335,40 @@ def test_source_code(tmp_path: Path, name: str, code: str, expected: list[tuple[
     assert any(chunk.heading.endswith(expected[-1][1]) for chunk in chunk_document(document))
 
 
+def test_a_page_of_documentation(tmp_path: Path) -> None:
+    """What a generator puts around the text is left out, by whatever role or class; notes in the text stay."""
+    document = read(
+        tmp_path,
+        "a.html",
+        """<div role=navigation><h3>Navigation</h3><ul><li>next</ul></div><ul class=docnav><li>Prev</ul>
+        <div role=main><section><h1>Bikes<a class=headerlink href=#>¶</a></h1><form><p>We <ruby>open<rt>o</rt></ruby>.
+        <label>Name</label><input value=x><button>Send</button></form>
+        <aside class=footnote>Not on Sundays.</aside></section></div><aside>Advertisement</aside>""",
+    )
+    assert blocks(document) == ["# Bikes", "We open. Name", "Not on Sundays."]
+    assert document.title == "Bikes"
+
+
+def test_tables_of_a_page(tmp_path: Path) -> None:
+    """Cells keep their columns, and what stretches over rows is in each; a table for layout is read as its parts."""
+    table = """<table><caption>Prices</caption><tr><th rowspan=2>Bike<th colspan=2>Price<tr><th>day<th>week
+        <tr><td>c<b>it</b>y<td><td>40<tr><td rowspan=2>cargo<td>15<td><table><tr><td>a<td>b</table>
+        <tr><td><ul><li>16<li>17</ul><td>70</table>"""
+    document = read(tmp_path, "a.html", f"<table><tr><td><h1>Shop</h1>{table}<td><pre>a\n  b<br>c</pre></table>")
+    assert blocks(document) == [
+        *("# Shop", "Prices", "Bike | Price", "Bike | day | week", "city |  | 40", "cargo | 15 | a | b"),
+        *("cargo | - 16 - 17 | 70", "a\n  b\nc"),
+    ]
+
+
+def test_lists_in_lists_and_lines(tmp_path: Path) -> None:
+    """An item of an inner list is moved in, and two line ends make a paragraph."""
+    page = "<ul><li>a<ol><li>b<li>c</ol>d<li>e</ul>One<br>two.<br>\n<br>Three."
+    expected = ["- a", "  - b", "  - c", "d", "- e", "One two.", "Three."]
+    assert blocks(read(tmp_path, "a.html", page)) == expected
+    assert blocks(read(tmp_path, "a.md", "- a\n  1. b\n  2. c\n- e\n"))[1:3] == ["  - b", "  - c"]
+
+
 HIDDEN = [
     *('<p style="display:none">', '<p style="color: red; visibility : hidden">', '<p style="opacity:0">', "<p hidden>"),
     *('<p style="font-size:0px">', '<p style="position:absolute; left:-9999px">', '<p style="color:#FFF">'),

@@ -64,8 +64,8 @@ class PlainText:
             )
 
     def add_row(self, cells: Iterable[str]) -> None:
-        """Append a row of a table."""
-        self.add(" | ".join(cell for cell in cells if cell))
+        """Append a row of a table, unless nothing is in it."""
+        self.add(row_text(cells))
 
     def start_page(self) -> None:
         """Let the next page begin with the next block."""
@@ -92,3 +92,8 @@ class PlainText:
         """What a person should know of how it was read."""
         left_out = [f"left out {count} {kind}" for kind, count in sorted(self.hidden.items()) if count]
         return (*self.remarks, *left_out)
+
+
+def row_text(cells: Iterable[str]) -> str:
+    """Return a row of a table as a line; an empty cell keeps its place before others."""
+    return " | ".join(cells).strip().rstrip("| ")
