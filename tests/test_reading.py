@@ -164,7 +164,7 @@ def test_sheets(tmp_path: Path) -> None:
     book.create_sheet("Notes").append(["Open daily."])
     document = read(tmp_path, "a.xlsx", saved(book))
     assert document.text.split("\n") == [
-        *("# Bikes", "", "bike | price", "bike: red | price: 9.5", "bike: blue | price: 8", "far away"),
+        *("# Bikes", "", "bike | price", "bike: red | price: 9.5", "bike: blue | price: 8", "", "far away"),
         *("", "# Notes", "", "Open daily."),
     ]
     assert document.page_at(document.text.index("Open daily")) == 3
@@ -182,6 +182,39 @@ def test_sheets(tmp_path: Path) -> None:
 def test_tables_of_text(tmp_path: Path, name: str, content: str) -> None:
     """Whatever separates the cells, a row says what each of them is."""
     assert read(tmp_path, name, content).text.split("\n") == ["bike | price", "bike: red | price: 9 or 8", "bike: blue"]
+
+
+def test_a_sheet_as_people_make_them(tmp_path: Path) -> None:
+    """A title above a table, merged cells, percents and a second table below are read as they are meant."""
+    book = openpyxl.Workbook()
+    sheet = book.active
+    for row in (["Prices 2024"], ["bike", "model", "off"], ["city", "red", 0.25], [None, "blue", None], [None]):
+        sheet.append(row)
+    for row in (["city", "old", 1], [None], ["Phones"], ["name", "number"], ["Ann", "0123"], [None, "=1+1"]):
+        sheet.append(row)
+    sheet.merge_cells("A1:C1")
+    sheet.merge_cells("A3:A4")
+    sheet["C3"].number_format = "0%"
+    sheet["C6"].number_format = ";;;"
+    document = read(tmp_path, "a.xlsx", saved(book))
+    assert document.text.split("\n")[2:] == [
+        *("Prices 2024", "bike | model | off", "bike: city | model: red | off: 25%", "bike: city | model: blue"),
+        *("bike: city | model: old", "", "Phones", "name | number", "name: Ann | number: 0123"),
+    ]
+    assert document.notes == ("left out 1 formulas without a saved value", "left out 1 hidden cells")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("# of 2024\nbike;price\nred;9,5\nblue;10,5\n", ["# of 2024", "bike | price", "bike: red | price: 9,5"]),
+        ("year,2023,2023\n,spring,fall\nred,,9\n", ["year | 2023 | 2023", "| spring | fall", "red |  | 9"]),
+        ("A title\nOne, two\nThree\n", ["A title", "One | two", "Three"]),
+    ],
+)
+def test_cells_keep_their_columns(tmp_path: Path, content: str, expected: list[str]) -> None:
+    """Whatever stands above, and where nothing names the columns, a cell is in its own."""
+    assert read(tmp_path, "a.csv", content).text.split("\n")[:3] == expected
 
 
 def test_a_table_without_names(tmp_path: Path) -> None:
