@@ -13,7 +13,12 @@ import docx
 import openpyxl
 import pptx
 import pytest
-from docx.oxml import OxmlElement
+from docx.opc.constants import RELATIONSHIP_TYPE
+from docx.opc.packuri import PackURI
+from docx.opc.part import Part
+from docx.oxml import OxmlElement, parse_xml
+from docx.oxml.ns import nsdecls
+from docx.oxml.xmlchemy import BaseOxmlElement
 from docx.shared import Pt, RGBColor
 from pptx.util import Inches
 
@@ -127,6 +132,47 @@ def test_a_word_style_can_hide(tmp_path: Path) -> None:
     word.add_paragraph("Secret.", style="Quote")
     word.add_paragraph("", style="Quote").add_run("Shown.").font.hidden = False
     assert read(tmp_path, "a.docx", saved(word)).text == "Shown."
+
+
+def word_xml(name: str, inside: str) -> BaseOxmlElement:
+    """Return an element of a Word document."""
+    spaces = f'{nsdecls("w")} xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math"'
+    return parse_xml(f"<{name} {spaces}>{inside}</{name}>")
+
+
+def test_what_stands_beside_a_paragraph_comes_after_it(tmp_path: Path) -> None:
+    """Notes and text boxes follow the paragraph that they belong to, once; comments are counted."""
+    word = docx.Document()
+    paragraph = word.add_paragraph("We open")
+    text = "<w:p><w:r><w:t>{}</w:t></w:r></w:p>"
+    paragraph._p.append(word_xml("w:r", '<w:footnoteReference w:id="2"/>'))
+    paragraph._p.append(word_xml("w:r", f"<w:txbxContent>{text.format('A box.')}</w:txbxContent>"))
+    paragraph._p.append(word_xml("w:r", "<w:t> at nine,</w:t><w:br/><w:t>non</w:t><w:noBreakHyphen/><w:t>stop</w:t>"))
+    paragraph._p.append(word_xml("m:oMath", "<m:r><m:t>: 24-9</m:t></m:r>"))
+    word.add_comment(paragraph.runs, text="Really?")
+    word.add_heading("Prices", 1)
+    note = f'<w:footnote w:id="2">{text.format("Except on holidays.")}</w:footnote>'
+    notes = f"<w:footnotes {nsdecls('w')}>{note}</w:footnotes>".encode()
+    part = Part(PackURI("/word/footnotes.xml"), "text/xml", notes, word.part.package)
+    word.part.relate_to(part, RELATIONSHIP_TYPE.FOOTNOTES)
+    document = read(tmp_path, "a.docx", saved(word))
+    assert blocks(document) == ["We open at nine,\nnon-stop: 24-9", "Except on holidays.", "A box.", "# Prices"]
+    assert document.notes == ("left out 1 comments",)
+
+
+def test_tables_and_lists_of_a_word_document(tmp_path: Path) -> None:
+    """Merged cells are said in each row, a table in a cell is read once, a frame is none, inner lists are moved in."""
+    word = docx.Document()
+    table = word.add_table(rows=3, cols=3)
+    for cell, text in zip(table._cells, ["bike", "day", "week", "city", "", "40", "", "9", "45"], strict=True):
+        cell.text = text
+    table.cell(1, 0).merge(table.cell(2, 0))
+    table.cell(1, 2).add_table(1, 1).cell(0, 0).text = "or less"
+    word.add_table(1, 1).cell(0, 0).add_paragraph("bring", style="List Bullet")
+    word.add_paragraph("a lock", style="List Bullet 2")
+    assert blocks(read(tmp_path, "a.docx", saved(word))) == [
+        *("bike | day | week", "city |  | 40 or less", "city | 9 | 45", "- bring", "  - a lock"),
+    ]
 
 
 def test_slides(tmp_path: Path) -> None:
