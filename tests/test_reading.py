@@ -7,6 +7,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from email.message import EmailMessage
+from email.mime.text import MIMEText
 from pathlib import Path
 
 import docx
@@ -20,6 +21,8 @@ from docx.oxml import OxmlElement, parse_xml
 from docx.oxml.ns import nsdecls
 from docx.oxml.xmlchemy import BaseOxmlElement
 from docx.shared import Pt, RGBColor
+from pptx.chart.data import CategoryChartData
+from pptx.enum.chart import XL_CHART_TYPE
 from pptx.util import Inches
 
 from pipelines.errors import DataError
@@ -194,6 +197,27 @@ def test_slides(tmp_path: Path) -> None:
     assert document.notes == ("left out 2 hidden shapes", "left out 1 hidden slides")
 
 
+def test_charts_and_lists_of_slides(tmp_path: Path) -> None:
+    """A chart is read as its numbers, and an inner list is moved in."""
+    show = pptx.Presentation()
+    slide = show.slides.add_slide(show.slide_layouts[1])
+    slide.shapes.title.text = "Rides"
+    text_frame = slide.placeholders[1].text_frame
+    for number, paragraph in enumerate(
+        [text_frame.paragraphs[0], text_frame.add_paragraph(), text_frame.add_paragraph()]
+    ):
+        paragraph.text, paragraph.level = f"item {number}", number
+    data = CategoryChartData()
+    data.categories = ["May", "June"]
+    data.add_series("city", (1, 2.5))
+    data.add_series("cargo", (None, 3))
+    frame = slide.shapes.add_chart(XL_CHART_TYPE.COLUMN_CLUSTERED, 0, 0, Inches(3), Inches(3), data)
+    frame.chart.chart_title.text_frame.text = "By month"
+    assert blocks(read(tmp_path, "a.pptx", saved(show))) == [
+        *("# Rides", "item 0", "- item 1", "  - item 2", "By month", "| city | cargo", "May | 1", "June | 2.5 | 3"),
+    ]
+
+
 def test_sheets(tmp_path: Path) -> None:
     """Each sheet is a page; cells come with their column's name; what is hidden is left out."""
     book = openpyxl.Workbook()
@@ -319,12 +343,22 @@ def test_a_message_in_an_old_charset(tmp_path: Path) -> None:
         assert "租车店九点开门。" in read(tmp_path, "a.eml", content.encode() + body).text
 
 
+def test_all_parts_of_a_message_that_are_its_text_are_read(tmp_path: Path) -> None:
+    """Text after a picture, and a list's footer, are read; of alternatives one that says something."""
+    message = make_message("Hours", " ", html="<p>We open at nine.</p>")
+    message.make_mixed()
+    message.attach(MIMEText("Bike shop mailing list"))
+    message.attach(MIMEText("a,b", "csv"))
+    document = read(tmp_path, "a.eml", bytes(message))
+    assert blocks(document)[2:] == ["We open at nine.", "Bike shop mailing list", "Attachment: text/csv"]
+
+
 def test_a_mailbox(tmp_path: Path) -> None:
     """Messages are told apart, and quoted separators are text."""
     first = b"From ann@example.org Mon Jan  1 09:00:00 2024\nSubject: One\n\nHello.\n>From here on 2024 it is text.\n\n"
     second = b"From bob@example.org Tue Jan  2 09:00:00 2024\nSubject: Two\n\nBye.\n"
     document = read(tmp_path, "a.mbox", first + second)
-    assert blocks(document) == ["# One", "Hello. From here on 2024 it is text.", "# Two", "Bye."]
+    assert blocks(document) == ["# One", "Hello.\nFrom here on 2024 it is text.", "# Two", "Bye."]
     assert document.title == "a.mbox"
     with pytest.raises(DataError, match="is not a mailbox"):
         read(tmp_path, "a.mbox", b"Hello.")
@@ -348,6 +382,15 @@ def test_a_notebook(tmp_path: Path) -> None:
     assert outline(document) == [(1, "Hours")]
     old = make_notebook(cells=[], nbformat=3, worksheets=[{"cells": [{"cell_type": "code", "input": "a = 1"}]}])
     assert read(tmp_path, "a.ipynb", old).text == "a = 1"
+
+
+def test_what_a_cell_of_a_notebook_showed(tmp_path: Path) -> None:
+    """Of progress the last state is kept, of an error what it said; columns stay below their names."""
+    texts = ["\x1b[31m 10%\r 99%\x1b[0m\r100%\n", "   a  b\n0  1  2\n"]
+    outputs = [*({"text": text} for text in texts), {"ename": "ValueError", "evalue": "no deposit", "traceback": ["x"]}]
+    cell = {"cell_type": "code", "source": "", "outputs": outputs}
+    document = read(tmp_path, "a.ipynb", make_notebook(cells=[cell]))
+    assert document.text == "100%\n\n   a  b\n0  1  2\n\nValueError: no deposit"
 
 
 @pytest.mark.parametrize(
