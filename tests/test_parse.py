@@ -14,10 +14,11 @@ from pipelines.knowledge.scan import scan_folder
 from pipelines.records import Document
 
 LINE_HEIGHT = 14
+CODE_FONT = "<< /Type /Font /Subtype /Type1 /BaseFont /Courier >>"
 
 
 def make_pdf(pages: Sequence[Sequence[str]], *, trailer: bytes = b"") -> bytes:
-    """Return a PDF in the form of its specification: one font, one text line per string."""
+    """Return a PDF in the form of its specification: one text line per string, F1 for text and F2 for code."""
     kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(len(pages)))
     bodies = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
@@ -27,7 +28,7 @@ def make_pdf(pages: Sequence[Sequence[str]], *, trailer: bytes = b"") -> bytes:
     for number, lines in enumerate(pages):
         shown = "".join(f"({line}) Tj 0 -{LINE_HEIGHT} Td " for line in lines)
         stream = f"BT /F1 11 Tf 72 720 Td {shown}ET".encode("ascii")
-        contents = f"/Contents {5 + 2 * number} 0 R /Resources << /Font << /F1 3 0 R >> >>"
+        contents = f"/Contents {5 + 2 * number} 0 R /Resources << /Font << /F1 3 0 R /F2 {CODE_FONT} >> >>"
         bodies.append(f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] {contents} >>".encode())
         bodies.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream))
     content = b"%PDF-1.4\n"
@@ -142,6 +143,15 @@ def test_text_is_read_in_paragraphs(tmp_path: Path) -> None:
     assert document.text == "We open at nine.\n\nBring:\n- a lock\n- a lamp\n\nNote\n  this."
 
 
+def test_titles_and_tables_of_a_text(tmp_path: Path) -> None:
+    """A rule below a title, or around it, makes it a heading; lines with gaps or room left are no paragraph."""
+    titles = "====\nShop\n====\n\nPrices\n======\nbike    day\ncity    9\n\nHours\n-----\n\n"
+    document = read(tmp_path, "a.rst", f"{titles}Ann\nmanager of the bike shop\n\n-- x --")
+    assert [(level, title) for _offset, level, title in document.headings] == [(1, "Shop"), (2, "Prices"), (3, "Hours")]
+    expected = ["bike    day\ncity    9", "Ann\nmanager of the bike shop", "-- x --"]
+    assert [block for block in document.text.split("\n\n") if block[0] != "#"] == expected
+
+
 def test_wrapped_chinese_text_is_joined_without_a_space(tmp_path: Path) -> None:
     """Chinese has no space where a line was wrapped, so none appears in its quotes."""
     assert read(tmp_path, "a.txt", "我们每天早上\n九点开门。\n").text == "我们每天早上九点开门。"
@@ -237,8 +247,8 @@ def test_an_unknown_kind_is_passed_over(tmp_path: Path, name: str) -> None:
 )
 def test_control_characters_are_removed(tmp_path: Path, name: str, template: str) -> None:
     """What a terminal would obey, or a reader would not see, never gets into a document."""
-    hidden = "We\x1b[2J open\x07 at\u202e nine\u200b."
-    assert read(tmp_path, name, template.format(hidden)).text == "We[2J open at nine."
+    hidden = "We\x1b[2J open\x07 at\u202e \x1b[1;31mnine\x1b[0m\u200b."
+    assert read(tmp_path, name, template.format(hidden)).text == "We open at nine."
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.md", "a.html"])

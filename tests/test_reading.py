@@ -7,14 +7,22 @@ import json
 import zipfile
 from collections.abc import Sequence
 from email.message import EmailMessage
+from email.mime.text import MIMEText
 from pathlib import Path
 
 import docx
 import openpyxl
 import pptx
 import pytest
-from docx.oxml import OxmlElement
+from docx.opc.constants import RELATIONSHIP_TYPE
+from docx.opc.packuri import PackURI
+from docx.opc.part import Part
+from docx.oxml import OxmlElement, parse_xml
+from docx.oxml.ns import nsdecls
+from docx.oxml.xmlchemy import BaseOxmlElement
 from docx.shared import Pt, RGBColor
+from pptx.chart.data import CategoryChartData
+from pptx.enum.chart import XL_CHART_TYPE
 from pptx.util import Inches
 
 from pipelines.errors import DataError
@@ -129,6 +137,47 @@ def test_a_word_style_can_hide(tmp_path: Path) -> None:
     assert read(tmp_path, "a.docx", saved(word)).text == "Shown."
 
 
+def word_xml(name: str, inside: str) -> BaseOxmlElement:
+    """Return an element of a Word document."""
+    spaces = f'{nsdecls("w")} xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math"'
+    return parse_xml(f"<{name} {spaces}>{inside}</{name}>")
+
+
+def test_what_stands_beside_a_paragraph_comes_after_it(tmp_path: Path) -> None:
+    """Notes and text boxes follow the paragraph that they belong to, once; comments are counted."""
+    word = docx.Document()
+    paragraph = word.add_paragraph("We open")
+    text = "<w:p><w:r><w:t>{}</w:t></w:r></w:p>"
+    paragraph._p.append(word_xml("w:r", '<w:footnoteReference w:id="2"/>'))
+    paragraph._p.append(word_xml("w:r", f"<w:txbxContent>{text.format('A box.')}</w:txbxContent>"))
+    paragraph._p.append(word_xml("w:r", "<w:t> at nine,</w:t><w:br/><w:t>non</w:t><w:noBreakHyphen/><w:t>stop</w:t>"))
+    paragraph._p.append(word_xml("m:oMath", "<m:r><m:t>: 24-9</m:t></m:r>"))
+    word.add_comment(paragraph.runs, text="Really?")
+    word.add_heading("Prices", 1)
+    note = f'<w:footnote w:id="2">{text.format("Except on holidays.")}</w:footnote>'
+    notes = f"<w:footnotes {nsdecls('w')}>{note}</w:footnotes>".encode()
+    part = Part(PackURI("/word/footnotes.xml"), "text/xml", notes, word.part.package)
+    word.part.relate_to(part, RELATIONSHIP_TYPE.FOOTNOTES)
+    document = read(tmp_path, "a.docx", saved(word))
+    assert blocks(document) == ["We open at nine,\nnon-stop: 24-9", "Except on holidays.", "A box.", "# Prices"]
+    assert document.notes == ("left out 1 comments",)
+
+
+def test_tables_and_lists_of_a_word_document(tmp_path: Path) -> None:
+    """Merged cells are said in each row, a table in a cell is read once, a frame is none, inner lists are moved in."""
+    word = docx.Document()
+    table = word.add_table(rows=3, cols=3)
+    for cell, text in zip(table._cells, ["bike", "day", "week", "city", "", "40", "", "9", "45"], strict=True):
+        cell.text = text
+    table.cell(1, 0).merge(table.cell(2, 0))
+    table.cell(1, 2).add_table(1, 1).cell(0, 0).text = "or less"
+    word.add_table(1, 1).cell(0, 0).add_paragraph("bring", style="List Bullet")
+    word.add_paragraph("a lock", style="List Bullet 2")
+    assert blocks(read(tmp_path, "a.docx", saved(word))) == [
+        *("bike | day | week", "city |  | 40 or less", "city | 9 | 45", "- bring", "  - a lock"),
+    ]
+
+
 def test_slides(tmp_path: Path) -> None:
     """Each slide is a page under its title; hidden slides and shapes are left out, notes are kept."""
     show = pptx.Presentation()
@@ -148,6 +197,27 @@ def test_slides(tmp_path: Path) -> None:
     assert document.notes == ("left out 2 hidden shapes", "left out 1 hidden slides")
 
 
+def test_charts_and_lists_of_slides(tmp_path: Path) -> None:
+    """A chart is read as its numbers, and an inner list is moved in."""
+    show = pptx.Presentation()
+    slide = show.slides.add_slide(show.slide_layouts[1])
+    slide.shapes.title.text = "Rides"
+    text_frame = slide.placeholders[1].text_frame
+    for number, paragraph in enumerate(
+        [text_frame.paragraphs[0], text_frame.add_paragraph(), text_frame.add_paragraph()]
+    ):
+        paragraph.text, paragraph.level = f"item {number}", number
+    data = CategoryChartData()
+    data.categories = ["May", "June"]
+    data.add_series("city", (1, 2.5))
+    data.add_series("cargo", (None, 3))
+    frame = slide.shapes.add_chart(XL_CHART_TYPE.COLUMN_CLUSTERED, 0, 0, Inches(3), Inches(3), data)
+    frame.chart.chart_title.text_frame.text = "By month"
+    assert blocks(read(tmp_path, "a.pptx", saved(show))) == [
+        *("# Rides", "item 0", "- item 1", "  - item 2", "By month", "| city | cargo", "May | 1", "June | 2.5 | 3"),
+    ]
+
+
 def test_sheets(tmp_path: Path) -> None:
     """Each sheet is a page; cells come with their column's name; what is hidden is left out."""
     book = openpyxl.Workbook()
@@ -164,7 +234,7 @@ def test_sheets(tmp_path: Path) -> None:
     book.create_sheet("Notes").append(["Open daily."])
     document = read(tmp_path, "a.xlsx", saved(book))
     assert document.text.split("\n") == [
-        *("# Bikes", "", "bike | price", "bike: red | price: 9.5", "bike: blue | price: 8", "far away"),
+        *("# Bikes", "", "bike | price", "bike: red | price: 9.5", "bike: blue | price: 8", "", "far away"),
         *("", "# Notes", "", "Open daily."),
     ]
     assert document.page_at(document.text.index("Open daily")) == 3
@@ -182,6 +252,39 @@ def test_sheets(tmp_path: Path) -> None:
 def test_tables_of_text(tmp_path: Path, name: str, content: str) -> None:
     """Whatever separates the cells, a row says what each of them is."""
     assert read(tmp_path, name, content).text.split("\n") == ["bike | price", "bike: red | price: 9 or 8", "bike: blue"]
+
+
+def test_a_sheet_as_people_make_them(tmp_path: Path) -> None:
+    """A title above a table, merged cells, percents and a second table below are read as they are meant."""
+    book = openpyxl.Workbook()
+    sheet = book.active
+    for row in (["Prices 2024"], ["bike", "model", "off"], ["city", "red", 0.25], [None, "blue", None], [None]):
+        sheet.append(row)
+    for row in (["city", "old", 1], [None], ["Phones"], ["name", "number"], ["Ann", "0123"], [None, "=1+1"]):
+        sheet.append(row)
+    sheet.merge_cells("A1:C1")
+    sheet.merge_cells("A3:A4")
+    sheet["C3"].number_format = "0%"
+    sheet["C6"].number_format = ";;;"
+    document = read(tmp_path, "a.xlsx", saved(book))
+    assert document.text.split("\n")[2:] == [
+        *("Prices 2024", "bike | model | off", "bike: city | model: red | off: 25%", "bike: city | model: blue"),
+        *("bike: city | model: old", "", "Phones", "name | number", "name: Ann | number: 0123"),
+    ]
+    assert document.notes == ("left out 1 formulas without a saved value", "left out 1 hidden cells")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("# of 2024\nbike;price\nred;9,5\nblue;10,5\n", ["# of 2024", "bike | price", "bike: red | price: 9,5"]),
+        ("year,2023,2023\n,spring,fall\nred,,9\n", ["year | 2023 | 2023", "| spring | fall", "red |  | 9"]),
+        ("A title\nOne, two\nThree\n", ["A title", "One | two", "Three"]),
+    ],
+)
+def test_cells_keep_their_columns(tmp_path: Path, content: str, expected: list[str]) -> None:
+    """Whatever stands above, and where nothing names the columns, a cell is in its own."""
+    assert read(tmp_path, "a.csv", content).text.split("\n")[:3] == expected
 
 
 def test_a_table_without_names(tmp_path: Path) -> None:
@@ -240,12 +343,22 @@ def test_a_message_in_an_old_charset(tmp_path: Path) -> None:
         assert "租车店九点开门。" in read(tmp_path, "a.eml", content.encode() + body).text
 
 
+def test_all_parts_of_a_message_that_are_its_text_are_read(tmp_path: Path) -> None:
+    """Text after a picture, and a list's footer, are read; of alternatives one that says something."""
+    message = make_message("Hours", " ", html="<p>We open at nine.</p>")
+    message.make_mixed()
+    message.attach(MIMEText("Bike shop mailing list"))
+    message.attach(MIMEText("a,b", "csv"))
+    document = read(tmp_path, "a.eml", bytes(message))
+    assert blocks(document)[2:] == ["We open at nine.", "Bike shop mailing list", "Attachment: text/csv"]
+
+
 def test_a_mailbox(tmp_path: Path) -> None:
     """Messages are told apart, and quoted separators are text."""
     first = b"From ann@example.org Mon Jan  1 09:00:00 2024\nSubject: One\n\nHello.\n>From here on 2024 it is text.\n\n"
     second = b"From bob@example.org Tue Jan  2 09:00:00 2024\nSubject: Two\n\nBye.\n"
     document = read(tmp_path, "a.mbox", first + second)
-    assert blocks(document) == ["# One", "Hello. From here on 2024 it is text.", "# Two", "Bye."]
+    assert blocks(document) == ["# One", "Hello.\nFrom here on 2024 it is text.", "# Two", "Bye."]
     assert document.title == "a.mbox"
     with pytest.raises(DataError, match="is not a mailbox"):
         read(tmp_path, "a.mbox", b"Hello.")
@@ -269,6 +382,15 @@ def test_a_notebook(tmp_path: Path) -> None:
     assert outline(document) == [(1, "Hours")]
     old = make_notebook(cells=[], nbformat=3, worksheets=[{"cells": [{"cell_type": "code", "input": "a = 1"}]}])
     assert read(tmp_path, "a.ipynb", old).text == "a = 1"
+
+
+def test_what_a_cell_of_a_notebook_showed(tmp_path: Path) -> None:
+    """Of progress the last state is kept, of an error what it said; columns stay below their names."""
+    texts = ["\x1b[31m 10%\r 99%\x1b[0m\r100%\n", "   a  b\n0  1  2\n"]
+    outputs = [*({"text": text} for text in texts), {"ename": "ValueError", "evalue": "no deposit", "traceback": ["x"]}]
+    cell = {"cell_type": "code", "source": "", "outputs": outputs}
+    document = read(tmp_path, "a.ipynb", make_notebook(cells=[cell]))
+    assert document.text == "100%\n\n   a  b\n0  1  2\n\nValueError: no deposit"
 
 
 @pytest.mark.parametrize(
@@ -333,6 +455,40 @@ def test_source_code(tmp_path: Path, name: str, code: str, expected: list[tuple[
     assert document.title == name
     assert all(line.expandtabs(4).rstrip() in document.text for line in code.split("\n"))
     assert any(chunk.heading.endswith(expected[-1][1]) for chunk in chunk_document(document))
+
+
+def test_a_page_of_documentation(tmp_path: Path) -> None:
+    """What a generator puts around the text is left out, by whatever role or class; notes in the text stay."""
+    document = read(
+        tmp_path,
+        "a.html",
+        """<div role=navigation><h3>Navigation</h3><ul><li>next</ul></div><ul class=docnav><li>Prev</ul>
+        <div role=main><section><h1>Bikes<a class=headerlink href=#>¶</a></h1><form><p>We <ruby>open<rt>o</rt></ruby>.
+        <label>Name</label><input value=x><button>Send</button></form>
+        <aside class=footnote>Not on Sundays.</aside></section></div><aside>Advertisement</aside>""",
+    )
+    assert blocks(document) == ["# Bikes", "We open. Name", "Not on Sundays."]
+    assert document.title == "Bikes"
+
+
+def test_tables_of_a_page(tmp_path: Path) -> None:
+    """Cells keep their columns, and what stretches over rows is in each; a table for layout is read as its parts."""
+    table = """<table><caption>Prices</caption><tr><th rowspan=2>Bike<th colspan=2>Price<tr><th>day<th>week
+        <tr><td>c<b>it</b>y<td><td>40<tr><td rowspan=2>cargo<td>15<td><table><tr><td>a<td>b</table>
+        <tr><td><ul><li>16<li>17</ul><td>70</table>"""
+    document = read(tmp_path, "a.html", f"<table><tr><td><h1>Shop</h1>{table}<td><pre>a\n  b<br>c</pre></table>")
+    assert blocks(document) == [
+        *("# Shop", "Prices", "Bike | Price", "Bike | day | week", "city |  | 40", "cargo | 15 | a | b"),
+        *("cargo | - 16 - 17 | 70", "a\n  b\nc"),
+    ]
+
+
+def test_lists_in_lists_and_lines(tmp_path: Path) -> None:
+    """An item of an inner list is moved in, and two line ends make a paragraph."""
+    page = "<ul><li>a<ol><li>b<li>c</ol>d<li>e</ul>One<br>two.<br>\n<br>Three."
+    expected = ["- a", "  - b", "  - c", "d", "- e", "One two.", "Three."]
+    assert blocks(read(tmp_path, "a.html", page)) == expected
+    assert blocks(read(tmp_path, "a.md", "- a\n  1. b\n  2. c\n- e\n"))[1:3] == ["  - b", "  - c"]
 
 
 HIDDEN = [
@@ -457,6 +613,80 @@ def test_the_outline_of_a_pdf_tells_its_headings(tmp_path: Path) -> None:
     document = read(tmp_path, "a.pdf", content)
     assert outline(document) == [(1, "Opening hours")]
     assert "Short line" in blocks(document)[1]
+
+
+WIDE = "Every bike of the shop may be taken out from nine in the morning to six in the evening."
+
+
+def pdf_row(*cells: str) -> str:
+    """Return a line of a PDF whose cells stand far from each other."""
+    back = f") Tj {-120 * (len(cells) - 1)} 0 Td ("
+    return ") Tj 120 0 Td (".join(cells) + back
+
+
+def in_pdf_font(line: str, font: str, *, indent: int = 0) -> str:
+    """Return a line of a PDF in another font, moved to the right."""
+    return f") Tj {indent} 0 Td /{font} Tf ({line}) Tj {-indent} 0 Td /F1 11 Tf ("
+
+
+def test_tables_lists_and_code_of_a_pdf_keep_their_lines(tmp_path: Path) -> None:
+    """Where a line ended early it was meant to; wide gaps are cells, and code stays as it was set."""
+    lines = [WIDE, "", pdf_row("bike", "price", "left"), pdf_row("red", "9", "12"), pdf_row("blue", "12", "3")]
+    lines += [
+        "",
+        WIDE,
+        "- a lock",
+        "- a lamp that lights the way of everybody who comes home in the late hours of the",
+        "day",
+    ]
+    lines += ["", in_pdf_font("if late:", "F2 11"), in_pdf_font("pay\\(9\\)", "F2 11", indent=26)]
+    document = read(tmp_path, "a.pdf", make_pdf([lines]))
+    assert blocks(document) == [
+        *(WIDE, "bike | price | left\nred | 9 | 12\nblue | 12 | 3", WIDE, "- a lock"),
+        *(f"{lines[8]} day", "if late:\n    pay(9)"),
+    ]
+
+
+def test_large_letters_of_a_pdf_are_headings(tmp_path: Path) -> None:
+    """Without bookmarks, sizes tell the levels; a title of two lines is one."""
+    large, larger = ("F1 14", "F1 20")
+    lines = [in_pdf_font("All about", larger), "", in_pdf_font("Opening", large), in_pdf_font("hours", large), ""]
+    lines += [WIDE] * 8 + ["", "Short line", "", in_pdf_font("Prices", large), "", *[WIDE] * 8]
+    document = read(tmp_path, "a.pdf", make_pdf([lines]))
+    assert outline(document) == [(1, "All about"), (2, "Opening hours"), (2, "Prices")]
+    assert "Short line" in blocks(document)
+
+
+def test_numbers_in_a_pdf_that_are_no_page_numbers_are_kept(tmp_path: Path) -> None:
+    """A number on a line of its own is content, unless it stands above or below all."""
+    text = read(tmp_path, "a.pdf", make_pdf([["Deposit:", "", "40", "", "euros", "", "7"]])).text
+    assert "40" in text and "7" not in text
+
+
+def test_lines_with_the_number_of_the_page_are_left_out(tmp_path: Path) -> None:
+    """A header that changes with the chapter is told by the page's number in it."""
+    names = ["Hours", "Hours", "Prices", "Prices", "Deposits", "Returns"]
+    pages = [[f"Chapter {name} {number}", "", f"{name}. {WIDE}"] for number, name in enumerate(names, start=7)]
+    document = read(tmp_path, "a.pdf", make_pdf(pages))
+    assert blocks(document) == [f"{name}. {WIDE}" for name in names]
+
+
+def test_a_turned_page_is_read_in_order(tmp_path: Path) -> None:
+    """A page that is shown sideways has its lines in the order in which they were written."""
+    lines = [WIDE, "In winter the shop is closed."]
+    content = make_pdf([lines]).replace(b"/Type /Page /Parent", b"/Rotate 90 /Type /Page /Parent")
+    assert read(tmp_path, "a.pdf", content).text == " ".join(lines)
+
+
+def test_what_a_pdf_is_called(tmp_path: Path) -> None:
+    """A PDF has the title in its metadata if a person gave it; one of several chapters is none."""
+    chapters = [[in_pdf_font(name, "F1 20"), "", *[WIDE] * 8] for name in ("Hours", "Prices")]
+    assert read(tmp_path, "book.pdf", make_pdf(chapters)).title == "book"
+    assert read(tmp_path, "book.pdf", make_pdf(chapters[:1])).title == "Hours"
+    for name, title in (("Bike book", "Bike book"), ("Microsoft Word - a.docx", "book"), ("untitled", "book")):
+        content = make_pdf(chapters)
+        info = f"90 0 obj << /Title ({name}) >> endobj\ntrailer << /Size 91 /Root 1 0 R /Info 90 0 R >>\n%%EOF".encode()
+        assert read(tmp_path, "book.pdf", content[: content.index(b"xref\n")] + info).title == title
 
 
 @pytest.mark.parametrize("name", ["a.docx", "a.pptx", "a.xlsx", "a.epub"])

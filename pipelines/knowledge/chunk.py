@@ -10,7 +10,7 @@ from pipelines.prompting import HEADING_SEPARATOR
 from pipelines.records import Chunk, Document, content_id
 from pipelines.text import language_of, sentence_spans
 
-# Changes whenever the same document would be cut differently, so that it is cut again.
+# Changes whenever the same file would be read or cut differently, so that it is read again.
 CHUNKER = "sections-5"
 # About 90 tokens. Small passages make it easier for a small model to find the sentence,
 # and more of them fit the prompt; 400 beat 700 in quote F1 (BENCHMARKS.md).

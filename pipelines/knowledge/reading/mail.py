@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from email import message_from_bytes, policy
 from email.errors import MessageError
 from email.message import EmailMessage, MIMEPart
@@ -52,16 +53,11 @@ def _parse(content: bytes) -> EmailMessage:
 def _add_message(plain: PlainText, message: MIMEPart, *, depth: int) -> None:
     plain.add(plain.fold(_header(message, "Subject")) or _UNTITLED, level=min(6, depth + 1))
     plain.add("\n".join(f"{name}: {plain.fold(_header(message, name))}" for name in _HEADERS if name in message))
-    body = message.get_body(preferencelist=("plain", "html"))
-    if body is not None:
-        text = _text(body, plain)
-        if body.get_content_subtype() == "html":
-            add_html(plain, text)
-        else:
-            add_text(plain, text)
-    for number, part in enumerate(message.iter_attachments()):
+    for number, part in enumerate(_parts(message)):
         if number >= _MOST_PARTS:
             plain.hidden["further attachments"] += 1
+        elif _is_body(part):
+            _add_body(plain, part)
         elif part.get_content_type() == "message/rfc822" and depth < _DEEPEST:
             for inner in part.iter_parts():
                 _add_message(plain, inner, depth=depth + 1)
@@ -69,6 +65,36 @@ def _add_message(plain: PlainText, message: MIMEPart, *, depth: int) -> None:
             name = plain.fold(part.get_filename() or part.get_content_type())
             plain.add(f"Attachment: {name}")
             plain.remarks.append(f"did not open the attachment {name}")
+
+
+def _parts(part: MIMEPart) -> Iterator[MIMEPart]:
+    """Yield what a message consists of, in order; of alternatives the plainest that says something."""
+    if part.get_content_type() == "multipart/alternative":
+        leaves = [each for each in part.walk() if isinstance(each, MIMEPart) and not each.is_multipart()]
+        said = [each for each in leaves if _is_body(each) and _says_something(each)]
+        yield from sorted(said, key=lambda each: each.get_content_subtype() != "plain")[:1]
+        yield from (each for each in leaves if not _is_body(each))
+    elif part.get_content_maintype() == "multipart":
+        for inner in part.iter_parts():
+            yield from _parts(inner)
+    else:
+        yield part
+
+
+def _is_body(part: MIMEPart) -> bool:
+    return (
+        part.get_content_type() in ("text/plain", "text/html") and not part.is_attachment() and not part.get_filename()
+    )
+
+
+def _says_something(part: MIMEPart) -> bool:
+    content = part.get_payload(decode=True)
+    return isinstance(content, bytes) and bool(content.strip())
+
+
+def _add_body(plain: PlainText, part: MIMEPart) -> None:
+    add = add_html if part.get_content_subtype() == "html" else add_text
+    add(plain, _text(part, plain))
 
 
 def _header(message: MIMEPart, name: str) -> str:

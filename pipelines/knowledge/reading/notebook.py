@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipelines.errors import DataError
@@ -11,6 +13,8 @@ from pipelines.knowledge.reading.plain import PlainText, Source
 
 # A training's progress may fill pages; what it tells stands at the beginning.
 _LONGEST_OUTPUT_CHARS = 2_000
+# Of a line that was written anew again and again, as progress is, the last state is seen.
+_OVERWRITTEN = re.compile(r"^[^\n]*\r(?=[^\r\n])", re.MULTILINE)
 _Lines = str | list[str]
 
 
@@ -19,10 +23,13 @@ class _Output(BaseModel):
 
     text: _Lines = ""
     data: dict[str, object] = {}
+    ename: str = ""  # of an error
+    evalue: str = ""
 
     def shown(self) -> str:
-        plain = self.data.get("text/plain", "")
-        return _joined(self.text) or _joined(plain if isinstance(plain, str | list) else "")
+        text = _joined(self.text) or _joined(self.data.get("text/plain", ""))
+        error = f"{self.ename}: {self.evalue}" if self.ename else ""
+        return _OVERWRITTEN.sub("", text) or error
 
 
 class _Cell(BaseModel):
@@ -73,7 +80,7 @@ def _add_cell(plain: PlainText, cell: _Cell) -> None:
         return
     plain.add(plain.clean(text.expandtabs(4)).strip("\n"))
     for output in cell.outputs:
-        shown = plain.clean(output.shown()).strip()
+        shown = plain.clean(output.shown()).strip("\n").rstrip()
         if len(shown) > _LONGEST_OUTPUT_CHARS:
             shown = shown[:_LONGEST_OUTPUT_CHARS] + " …"
             plain.hidden["long outputs' ends"] += 1

@@ -16,6 +16,8 @@ _LONGEST_TEXT_CHARS = 50_000_000
 # Zero-width and direction characters, and the tags of Unicode 3.1 that spell ASCII unseen. The
 # joiners of Indic scripts, soft hyphens and byte order marks go too, but hide nothing.
 _HIDDEN = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\U000e0000-\U000e007f]")
+# What tells a terminal colours and places (ECMA-48), and titles and links.
+_TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
 _UNUSABLE = re.compile("[\ud800-\udfff\U000e0000-\U000e007f]")
 
 
@@ -64,8 +66,8 @@ class PlainText:
             )
 
     def add_row(self, cells: Iterable[str]) -> None:
-        """Append a row of a table."""
-        self.add(" | ".join(cell for cell in cells if cell))
+        """Append a row of a table, unless nothing is in it."""
+        self.add(row_text(cells))
 
     def start_page(self) -> None:
         """Let the next page begin with the next block."""
@@ -76,7 +78,7 @@ class PlainText:
         if not text.isascii():
             self.hidden["hidden characters"] += len(_HIDDEN.findall(text))
             text = _UNUSABLE.sub("", text)
-        return clean_text(text)
+        return clean_text(_TERMINAL.sub("", text) if "\x1b" in text else text)
 
     def fold(self, text: str) -> str:
         """Return `text` cleaned, on one line."""
@@ -92,3 +94,8 @@ class PlainText:
         """What a person should know of how it was read."""
         left_out = [f"left out {count} {kind}" for kind, count in sorted(self.hidden.items()) if count]
         return (*self.remarks, *left_out)
+
+
+def row_text(cells: Iterable[str]) -> str:
+    """Return a row of a table as a line; an empty cell keeps its place before others."""
+    return " | ".join(cells).strip().rstrip("| ")

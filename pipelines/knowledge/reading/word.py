@@ -20,9 +20,18 @@ from pipelines.knowledge.reading.archive import open_office, refuse_empty
 from pipelines.knowledge.reading.plain import PlainText, Source
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 _HEADING_NAME = re.compile(r"heading ([1-9])", re.IGNORECASE)
 _ELEMENTS_WITHOUT_TEXT = {f"{_W}del", f"{_W}moveFrom", f"{_W}pPr", f"{_W}instrText", _FALLBACK}
+_LIST_NAME = re.compile(r"list\b.*?([2-5])?", re.IGNORECASE)
+_DEEPEST_LIST = 9
+_NOTE_PARTS = {
+    f"{_W}footnoteReference": RELATIONSHIP_TYPE.FOOTNOTES,
+    f"{_W}endnoteReference": RELATIONSHIP_TYPE.ENDNOTES,
+}
+_SIGNS = {f"{_W}tab": " ", f"{_W}br": "\n", f"{_W}cr": "\n", f"{_W}noBreakHyphen": "-"}
+_MOST_COLUMNS = 64
 _TINY_HALF_POINTS = 4
 _OFF = ("0", "false", "off")
 
@@ -59,14 +68,14 @@ class _WordReader:
         self.plain = PlainText()
         self._document = document
         self._styles = {style.style_id: style for style in document.styles}
+        self._notes = {tag: self._notes_of(kind) for tag, kind in _NOTE_PARTS.items()}
+        self._asides: list[etree._Element] = []  # notes and text boxes of the paragraph that is read
         self._has_pages = any(True for _each in document.element.body.iter(f"{_W}lastRenderedPageBreak"))
 
     def read(self) -> None:
         if self._has_pages:
             self.plain.start_page()
         self._blocks(self._document.element.body)
-        for kind in (RELATIONSHIP_TYPE.FOOTNOTES, RELATIONSHIP_TYPE.ENDNOTES):
-            self._notes(kind)
 
     def _blocks(self, parent: etree._Element) -> None:
         for element in parent:
@@ -76,6 +85,9 @@ class _WordReader:
                 self._table(element)
             elif element.tag not in _ELEMENTS_WITHOUT_TEXT:
                 self._blocks(element)
+            asides, self._asides = self._asides, []
+            for aside in asides:
+                self._blocks(aside)
 
     def _paragraph(self, paragraph: etree._Element) -> None:
         before, breaks = "", 0
@@ -88,11 +100,12 @@ class _WordReader:
                 pieces.append(piece)
         if not before:
             self._start_pages(breaks)
-        text = self.plain.fold("".join(pieces))
         level = self._level(paragraph)
-        if text and not level and self._is_listed(paragraph):
-            text = "- " + text
-        self.plain.add(text, level=level)
+        lines = [line for line in map(self.plain.fold, "".join(pieces).split("\n")) if line]
+        list_level = self._list_level(paragraph)
+        if lines and not level and list_level:
+            lines[0] = "  " * (list_level - 1) + "- " + lines[0]
+        self.plain.add((" " if level else "\n").join(lines), level=level)
         if before:
             self._start_pages(breaks)
 
@@ -101,25 +114,46 @@ class _WordReader:
             self.plain.start_page()
 
     def _table(self, table: etree._Element) -> None:
-        for row in table.iter(f"{_W}tr"):
-            cells = []
-            for cell in row.iterchildren(f"{_W}tc", f"{_W}sdt"):
-                pieces = [
-                    " ".join(["", *filter(None, self._pieces(each, in_table=True))]) for each in cell.iter(f"{_W}p")
-                ]
-                cells.append(self.plain.fold(" ".join(pieces)))
-            self.plain.add_row(cells)
-            self._start_pages(sum(1 for _each in row.iter(f"{_W}lastRenderedPageBreak")))
+        """Add a table: row by row, or as what is in it where it is but a frame."""
+        rows = [list(row.iterchildren(f"{_W}tc", f"{_W}sdt")) for row in _own_rows(table)]
+        if all(len(row) <= 1 for row in rows) or any(self._level(each) for each in table.iter(f"{_W}p")):
+            for row in rows:
+                for cell in row:
+                    self._blocks(cell)
+            return
+        above: dict[int, str] = {}
+        for row in rows:
+            cells: dict[int, str] = {}
+            column = 0
+            for cell in row:
+                merged = cell.find(f"{_W}tcPr/{_W}vMerge")
+                is_covered = merged is not None and merged.get(f"{_W}val") != "restart"
+                cells[column] = above.get(column, "") if is_covered else self._cell(cell)
+                span = cell.find(f"{_W}tcPr/{_W}gridSpan")
+                column += max(1, min(_MOST_COLUMNS, int(span.get(f"{_W}val") or 1))) if span is not None else 1
+            self.plain.add_row(cells.get(number, "") for number in range(column))
+            self._start_pages(sum(1 for cell in row for _each in cell.iter(f"{_W}lastRenderedPageBreak")))
+            above = cells
+
+    def _cell(self, cell: etree._Element) -> str:
+        paragraphs = [" ".join(["", *filter(None, self._pieces(each, in_table=True))]) for each in cell.iter(f"{_W}p")]
+        return self.plain.fold(" ".join(paragraphs))
 
     def _pieces(self, element: etree._Element, *, in_table: bool) -> Iterator[str | None]:
         """Yield the visible text below an element; None for the beginning of a page."""
         for child in element:
             if child.tag in _ELEMENTS_WITHOUT_TEXT:
                 continue
-            if child.tag == f"{_W}t":
+            if child.tag in (f"{_W}t", f"{_M}t"):
                 yield child.text or ""
-            elif child.tag in (f"{_W}tab", f"{_W}br", f"{_W}cr"):
-                yield " "
+            elif child.tag in _SIGNS:
+                yield _SIGNS[child.tag]
+            elif child.tag in self._notes:
+                self._asides += self._notes[child.tag].pop(child.get(f"{_W}id"), [])
+            elif child.tag == f"{_W}txbxContent":
+                self._asides.append(child)
+            elif child.tag == f"{_W}commentReference":
+                self.plain.hidden["comments"] += 1
             elif child.tag == f"{_W}lastRenderedPageBreak":
                 yield None
             elif child.tag == f"{_W}r" and self._is_hidden(child, in_table=in_table):
@@ -172,17 +206,28 @@ class _WordReader:
                 return level if level <= 6 else 0
         return 0
 
-    def _is_listed(self, paragraph: etree._Element) -> bool:
-        if paragraph.find(f"{_W}pPr/{_W}numPr") is not None:
-            return True
-        return any((style.name or "").lower().startswith("list ") for style in self._styles_of(paragraph))
+    def _list_level(self, paragraph: etree._Element) -> int:
+        """Return how deep in lists a paragraph is, from 1; 0 outside."""
+        own = paragraph.find(f"{_W}pPr/{_W}numPr")
+        if own is not None:
+            level, number = own.find(f"{_W}ilvl"), own.find(f"{_W}numId")
+            if number is not None and number.get(f"{_W}val") == "0":
+                return 0
+            return 1 + min(_DEEPEST_LIST, int(level.get(f"{_W}val") or 0) if level is not None else 0)
+        names = [style.name or "" for style in self._styles_of(paragraph)]
+        found = next(filter(None, map(_LIST_NAME.fullmatch, names)), None)
+        return int(found[1] or 1) if found else 0
 
-    def _notes(self, kind: str) -> None:
+    def _notes_of(self, kind: str) -> dict[str, list[etree._Element]]:
+        """Return the notes of a kind by their ids."""
         try:
             part = self._document.part.part_related_by(kind)
         except KeyError:
-            return
+            return {}
         parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
-        for note in etree.fromstring(part.blob, parser):
-            if note.get(f"{_W}type") in (None, "normal"):
-                self._blocks(note)
+        return {note.get(f"{_W}id"): [note] for note in etree.fromstring(part.blob, parser)}
+
+
+def _own_rows(table: etree._Element) -> list[etree._Element]:
+    """Return the rows of a table, without those of tables in its cells."""
+    return [row for row in table.iter(f"{_W}tr") if next(row.iterancestors(f"{_W}tbl"), None) is table]
