@@ -71,7 +71,7 @@ DOCUMENTS = {
         "{n} 个问题的 nDCG@10：默认 {before}，拟合后 {fitted}，差异 {gain}（{low} 到 {high}）。"
     ),
     "The probability of an answer was fitted too.": "能否回答的概率也已拟合。",
-    "The probability of an answer was not fitted: a language needs {n} questions of either kind.": (
-        "能否回答的概率未拟合：每种语言的可回答与无法回答的问题各需 {n} 个。"
+    "The probability of an answer was not fitted: a language needs more questions of either kind.": (
+        "能否回答的概率未拟合：每种语言的可回答与无法回答的问题都要更多。"
     ),
 }

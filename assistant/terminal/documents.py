@@ -13,7 +13,6 @@ from rich.text import Text
 from assistant.terminal.fields import Say, facts, rows, whole_line
 from pipelines.knowledge.measuring.findings import find
 from pipelines.knowledge.measuring.report import ARM_TITLES, LANGUAGE_TITLES, EvaluateDocumentsReport, Figures
-from pipelines.knowledge.tune import FEWEST_OF_A_KIND, TuneDocumentsReport
 from pipelines.text import clean_text
 
 _CHANGES = ("added", "updated", "renamed", "removed")
@@ -75,16 +74,14 @@ def show_evaluation(report: BaseModel, say: Say) -> Iterable[RenderableType]:
 
 def show_tuning(report: BaseModel, say: Say) -> Iterable[RenderableType]:
     """Return what was fitted, by how much it is better, and whether it is used."""
-    assert isinstance(report, TuneDocumentsReport)
-    yield Text(say(_USED if report.is_used else _NOT_USED), style="bold")
-    gain = report.ndcg_fitted - report.ndcg_before
-    values = {"gain": gain, "low": report.low, "high": report.high}
-    shown = {name: f"{value:+.3f}" for name, value in values.items()}
-    before, fitted = f"{report.ndcg_before:.3f}", f"{report.ndcg_fitted:.3f}"
-    yield Text(say(_FITTED, n=report.n, before=before, fitted=fitted, **shown))
-    yield Text(say(_CALIBRATED if report.is_calibrated else _NOT_CALIBRATED, n=FEWEST_OF_A_KIND))
-    if report.weights:
-        yield facts({"weights": report.weights}, say)
+    values = report.model_dump()
+    yield Text(say(_USED if values["is_used"] else _NOT_USED), style="bold")
+    before, fitted = values["ndcg_before"], values["ndcg_fitted"]
+    gain = {"gain": f"{fitted - before:+.3f}", "low": f"{values['low']:+.3f}", "high": f"{values['high']:+.3f}"}
+    yield Text(say(_FITTED, n=values["n"], before=f"{before:.3f}", fitted=f"{fitted:.3f}", **gain))
+    yield Text(say(_CALIBRATED if values["is_calibrated"] else _NOT_CALIBRATED))
+    if values["weights"]:
+        yield facts({"weights": values["weights"]}, say)
 
 
 _MISSED = "{missed} of {n} questions found no right passage among the first {top_k}; the page names them."
@@ -92,7 +89,7 @@ _USED = "The fitted weights are used from now on: they are surely better."
 _NOT_USED = "The default weights stay: no fitted ones are surely better."
 _FITTED = "On {n} questions nDCG@10 is {before} by default and {fitted} as fitted: {gain} ({low} to {high})."
 _CALIBRATED = "The probability of an answer was fitted too."
-_NOT_CALIBRATED = "The probability of an answer was not fitted: a language needs {n} questions of either kind."
+_NOT_CALIBRATED = "The probability of an answer was not fitted: a language needs more questions of either kind."
 
 
 def _figures(report: EvaluateDocumentsReport, say: Say) -> Table:

@@ -33,15 +33,15 @@ else:
     tuning = lazy_import("pipelines.knowledge.tuning", extra="docs")
 
 # With fewer questions, and fewer of either kind, what is fitted would be chance.
-_FEWEST, FEWEST_OF_A_KIND = 40, 20
+_FEWEST, _FEWEST_OF_A_KIND = 40, 20
 _DENSE = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _KEYWORD = (0.0, 0.1, 0.2, 0.4, 0.7, 1.0)
 _AROUND = (0.0, 0.3, 0.6, 0.9)
 _DENSE_ALONE = (0.1, 0.3, 0.4, 0.5, 0.6, 0.7, 0.9)
 _WEAK_REGULARIZATION = 100.0
 _NOT_CALIBRATED = (
-    f"the probability of an answer was not, which takes {FEWEST_OF_A_KIND} questions of a language that the documents "
-    f"answer, and {FEWEST_OF_A_KIND} that they do not"
+    f"the probability of an answer was not, which takes {_FEWEST_OF_A_KIND} questions of a language that the documents "
+    f"answer, and {_FEWEST_OF_A_KIND} that they do not"
 )
 
 
@@ -112,7 +112,7 @@ def calibrate(answered: Sequence[float], unanswered: Sequence[float]) -> answera
         answered: Best scores of questions that the documents answer.
         unanswered: Best scores of questions that they do not answer.
     """
-    if min(len(answered), len(unanswered)) < FEWEST_OF_A_KIND:
+    if min(len(answered), len(unanswered)) < _FEWEST_OF_A_KIND:
         return None
     scores = numpy.array([*answered, *unanswered])[:, None]
     is_answered = [True] * len(answered) + [False] * len(unanswered)
