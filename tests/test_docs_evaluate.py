@@ -17,8 +17,9 @@ from assistant.terminal.reports import render
 from pipelines.errors import DataError, SettingsError
 from pipelines.knowledge.add import ADD_DOCUMENTS, AddDocumentsParams
 from pipelines.knowledge.chunk import chunk_document
-from pipelines.knowledge.collection import opened_ledger
+from pipelines.knowledge.collection import opened_ledger, opened_retriever
 from pipelines.knowledge.evaluate import EVALUATE_DOCUMENTS, EvaluateDocumentsParams, EvaluateDocumentsReport
+from pipelines.knowledge.fusion import Weights
 from pipelines.knowledge.ledger import KnowledgeLedger
 from pipelines.knowledge.measuring.asking import Asked, rank_pool
 from pipelines.knowledge.measuring.findings import find
@@ -29,6 +30,7 @@ from pipelines.knowledge.measuring.report import Arm, AskedQuestion, Latency
 from pipelines.knowledge.measuring.sources import Questions, read_dataset, read_file
 from pipelines.knowledge.measuring.summary import answerability, arm_figures, grouped_figures, latency, mean_interval
 from pipelines.knowledge.retrieve import Pool
+from pipelines.knowledge.tuning import TUNING, default_tuning, save_tuning
 from pipelines.operation import Context, Progress
 from pipelines.records import (
     Chunk,
@@ -316,6 +318,22 @@ def test_terminal_shows_figures(evaluated: EvaluateDocumentsReport) -> None:
     assert "report.html" in shown.replace("\n", "")
 
 
+def test_only_what_is_used_counts_as_fitted(town: Context, evaluated: EvaluateDocumentsReport) -> None:
+    """A tuning that kept the defaults, or that belongs to a former embedder, changes no figure."""
+    folder = town.workspace.knowledge("default")
+    with opened_retriever(town, "default") as retriever:
+        kept = default_tuning(retriever.embedder)
+    fitted = kept.model_copy(update={"weights": Weights(dense=0.3)})
+    told = []
+    try:
+        for tuning in (kept, fitted.model_copy(update={"embedder": "former"}), fitted):
+            save_tuning(tuning, folder)
+            told.append(start(town, town.workspace.root / "own.jsonl").is_tuned)
+    finally:
+        (folder / TUNING).unlink()
+    assert told == [False, False, True]
+
+
 def test_same_questions_give_the_same_figures(town: Context, evaluated: EvaluateDocumentsReport) -> None:
     """An evaluation can be repeated; only times differ."""
     again = start(town, town.workspace.root / "own.jsonl")
@@ -385,7 +403,7 @@ def test_all_bad_lines_are_counted(town: Context, tmp_path: Path) -> None:
     [
         ("own.jsonl", b'{"question": "a"\n', "line 1 is not JSON"),
         ("own.jsonl", b"\xff\xfe\x00", "is not UTF-8"),
-        ("own.jsonl", b"[1, 2]\n", "line 1: the line:"),
+        ("own.jsonl", b"[1, 2]\n", "line 1: expected an object"),
         ("own.jsonl", b'{"question": "Why?", "answerable": false}\n', "no question that this collection answers"),
         ("own.csv", b'question,document\n"open,x\n', "is not CSV"),
         ("missing.jsonl", None, "cannot read"),

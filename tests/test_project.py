@@ -59,7 +59,9 @@ def test_every_parameter_is_used() -> None:
 
 def test_every_translation_is_used() -> None:
     """No Chinese text stands for an English one that is gone."""
-    text = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES if path.name != "language.py")
+    text = "\n".join(
+        path.read_text(encoding="utf-8") for path in SOURCES if path.name not in ("language.py", "chinese.py")
+    )
     # Fields of reports are shown by their names, with spaces.
     assert not [english for english in _CHINESE if english not in text and english.replace(" ", "_") not in text]
 

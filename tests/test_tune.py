@@ -8,15 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy
 import pytest
 
 from pipelines.errors import DataError
 from pipelines.knowledge.add import AddDocumentsParams, add_documents
 from pipelines.knowledge.collection import opened_retriever
 from pipelines.knowledge.fusion import DEFAULT_WEIGHTS, WEIGHTS_OF_LANGUAGES
-from pipelines.knowledge.tune import TuneDocumentsParams, TuneDocumentsReport, calibrate, tune_documents
+from pipelines.knowledge.measuring.questions import KnownQuestion, Place
+from pipelines.knowledge.retrieve import Pool
+from pipelines.knowledge.tune import TuneDocumentsParams, TuneDocumentsReport, calibrate, fit_curves, tune_documents
 from pipelines.models.embedder import Vectors
 from pipelines.operation import Context
+from pipelines.records import Chunk
 from tests.word_embedder import WordEmbedder, with_words
 
 _DOCUMENTS = 60
@@ -108,3 +112,34 @@ def test_a_curve_tells_both_kinds_apart() -> None:
     assert curve.probability(0.39) < 0.5 < curve.probability(0.6)
     assert calibrate(high[:5], low) is None
     assert calibrate(low, high) is None
+
+
+def best_of(score: float, *, by_words: bool) -> Pool:
+    """Return a pool whose one chunk has a score, by what tokens tell or by words alone."""
+    coverage = None if by_words else numpy.array([score])
+    return Pool(
+        chunks=[Chunk(id="a", document="a", start=0, end=1, text="x")],
+        dense=numpy.zeros(1),
+        keyword=numpy.zeros(1),
+        own=coverage,
+        around=coverage,
+        words=score if by_words else 0.5,
+    )
+
+
+def test_each_language_has_a_curve_of_its_own() -> None:
+    """Of those with enough questions; words, where tokens tell nothing, are on another scale."""
+    asked, pools = [], []
+    for text, low, high, count, by_words in (
+        ("Where is it?", 0.1, 0.5, 30, False),
+        ("它在哪里？", 0.7, 0.9, 30, False),
+        ("Wo?", 5.0, 9.0, 30, True),
+    ):
+        for targets, base in (((), low), (((Place("a"),),), high)):
+            asked += [KnownQuestion(question=text, language="en", targets=targets)] * count
+            pools += [best_of(base + each / 200, by_words=by_words) for each in range(count)]
+    curves = fit_curves(asked, pools, DEFAULT_WEIGHTS)
+    for scale, low, high in (("en", 0.25, 0.5), ("zh", 0.85, 0.9), (None, 5.2, 9.0)):
+        assert curves[scale].probability(low) < 0.5 < curves[scale].probability(high)
+    few = fit_curves([*asked[:60], *asked[60:70]], pools[:70], DEFAULT_WEIGHTS)
+    assert few.keys() == {"en"}

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pydantic import BaseModel
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import TaskID
 from rich.table import Table
 from rich.text import Text
@@ -53,6 +53,8 @@ class Terminal:
         if isinstance(event, Delta):
             return
         if isinstance(event, Notice):
+            if self._progress is not None and self._progress.finished:
+                self.stop_progress()  # so that what was done stands above what is said of it
             self.err.print(Text(f"{self.say('Note')}: {clean_text(event.message)}", style="yellow"))
         elif self.err.is_terminal:
             self._draw(event)
@@ -89,7 +91,11 @@ class Terminal:
             sys.stdout.flush()
             return
         for renderable in reports.render(report, self.say):
-            self.out.print(renderable)
+            self.out.print(renderable, soft_wrap=self._is_whole(renderable))
+
+    def _is_whole(self, renderable: RenderableType) -> bool:
+        """Whether a text keeps its own lines: what is there to be copied, and all that no person reads."""
+        return isinstance(renderable, Text) and (renderable.overflow == "ignore" or not self.out.is_terminal)
 
     def show_dim(self, text: str) -> None:
         """Print a remark of the program itself."""

@@ -33,11 +33,17 @@ def facts(values: Mapping[str, object], say: Say) -> Table:
 
 
 def rows(name: str, records: Sequence[Mapping[str, object]], say: Say) -> Table:
-    """Return records as a table; a column in which nothing stands is left out."""
+    """Return records as a table; a column in which nothing stands is left out.
+
+    What is too long for its column goes on below: a name that is cut can be given to no other command.
+    """
     table = Table(title=say(name.replace("_", " ")))
     columns = [column for column in records[0] if any(record[column] not in (None, "", []) for record in records)]
     for column in columns:
-        table.add_column(say(column.replace("_", " ")))
+        is_number = all(isinstance(record[column], int | float | None) for record in records)
+        table.add_column(
+            say(column.replace("_", " ")), overflow="fold", justify="right" if is_number else "left", no_wrap=is_number
+        )
     for record in records:
         table.add_row(*(Text(clean_text(_cell(record[column]))) for column in columns))
     return table
@@ -48,6 +54,11 @@ def labelled(name: str, text: str) -> RenderableType:
     line = Text(f"{name}: ", style="dim")
     line.append(clean_text(text), style="default")
     return line
+
+
+def whole_line(name: str, value: str) -> Text:
+    """Return a dim line that is never broken, such as one with a path, which is there to be copied."""
+    return Text(f"{name} {clean_text(value)}", style="dim", no_wrap=True, overflow="ignore")
 
 
 def is_table(value: Sequence[object]) -> bool:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from typing import Literal
 
+from assistant.terminal.chinese import DOCUMENTS
+
 InterfaceLanguage = Literal["en", "zh"]
 
 _CHINESE = {
+    **DOCUMENTS,
     # stages
     "reading documents": "读取文档",
     "indexing": "建立索引",
@@ -153,7 +156,7 @@ _CHINESE = {
     "The documents answer this with a probability of {share}.": "文档能回答此问题的概率为 {share}。",
     "Also searched": "另外检索了",
     "{n} more say the same and are not shown.": "另有 {n} 个段落内容相同，未显示。",
-    "{n} more did not fit: {documents}": "另有 {n} 个段落超出词元上限：{documents}",
+    "{n} passages did not fit into --max-tokens: {documents}": "{n} 个段落超出 --max-tokens：{documents}",
     # answers and chat
     "Sources": "出处",
     "page {page}": "第 {page} 页",

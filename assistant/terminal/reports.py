@@ -12,17 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from assistant.terminal import documents, trainings
-from assistant.terminal.fields import Say, facts, fields, labelled, rows
+from assistant.terminal.fields import Say, facts, fields, labelled, rows, whole_line
 from pipelines.chatbot.ask import AskReport
 from pipelines.evaluation.report import ARM_TITLES
-from pipelines.knowledge.measuring.report import ARM_TITLES as RETRIEVAL_TITLES
-from pipelines.knowledge.measuring.report import EvaluateDocumentsReport, Figures
 from pipelines.knowledge.search import FoundPassage, SearchDocumentsReport
 from pipelines.records import Quote
 from pipelines.text import clean_text, fold_space
 
 View = Callable[[BaseModel, Say], Iterable[RenderableType]]
-_WORST = 5  # documents
 _LIKELY = 0.5
 
 
@@ -77,7 +74,7 @@ def _evaluation(report: BaseModel, say: Say) -> Iterable[RenderableType]:
     pairs = values["mcnemar"]
     yield Text(say(_MCNEMAR, **_only(pairs, "tuned_only", "other_only"), p_value=f"{pairs['p_value']:.3g}"))
     if values["page"]:
-        yield Text(f"{say('The whole report:')} {values['page']}", style="dim")
+        yield whole_line(say("The whole report:"), values["page"])
 
 
 _INTERVAL = "95% interval of the difference: {low} to {high}."
@@ -105,31 +102,7 @@ def _head_evaluation(report: BaseModel, say: Say) -> Iterable[RenderableType]:
     yield rows("labels", values["per_label"][:_MOST_LABELS], say)
     yield Text(clean_text(values["summary"]), style="bold")
     yield Text(f"Expected calibration error: {_score(values['calibration']['expected_error']) or 'not measured'}")
-    yield Text(f"The whole report: {values['page']}", style="dim")
-
-
-def _retrieval(report: BaseModel, say: Say) -> Iterable[RenderableType]:
-    assert isinstance(report, EvaluateDocumentsReport)
-    table = Table(title=say("{n} questions whose passage is known", n=report.n))
-    table.add_column("")
-    for column in ("recall@1", "recall@5", "recall@10", "nDCG@10", "MRR@10"):
-        table.add_column(column, justify="right")
-    named: list[tuple[str, Figures]] = [(say(RETRIEVAL_TITLES[each.arm]), each) for each in report.arms]
-    named += [(each.name, each) for each in (*report.languages, *report.documents[:_WORST])]
-    for number, (name, each) in enumerate(named):
-        values = (each.recall_at_1, each.recall_at_5, each.recall_at_10, each.ndcg_at_10, each.mrr_at_10)
-        table.add_row(Text(clean_text(name)), *map(_score, values), style="bold" if number == 0 else "")
-        if number + 1 in (len(report.arms), len(report.arms) + len(report.languages)):
-            table.add_section()
-    yield table
-    yield Text(report.summary, style="bold")
-    yield Text(say("A search takes {p50_ms} ms (median), {p95_ms} ms (95th percentile).", **dict(report.latency)))
-    if report.answerability is not None:
-        told = report.answerability
-        refused, answered = f"{told.wrongly_refused:.0%}", f"{told.wrongly_answered:.0%}"
-        line = f"{say('Answerable or not')}: AUROC {told.auroc:.3f}; "
-        yield Text(f"{line}{say('wrongly refused')} {refused}, {say('wrongly answered')} {answered}")
-    yield Text(f"{say('The whole report:')} {report.page}", style="dim")
+    yield whole_line(say("The whole report:"), values["page"])
 
 
 def _score(value: float | None) -> str:
@@ -169,7 +142,7 @@ def _passages(report: BaseModel, say: Say) -> Iterable[RenderableType]:
     assert isinstance(report, SearchDocumentsReport)
     told = say("The documents answer this with a probability of {share}.", share=f"{report.answerable:.0%}")
     yield Text(told, style="green" if report.answerable >= _LIKELY else "yellow")
-    if not report.passages:
+    if not report.passages and not report.left_out.over_budget:
         yield Text(say("Nothing was found."), style="yellow")
     for query in report.queries[1:]:
         yield Text(f"{say('Also searched')}: {clean_text(query)}", style="dim")
@@ -181,7 +154,9 @@ def _passages(report: BaseModel, say: Say) -> Iterable[RenderableType]:
         yield Text(say("{n} more say the same and are not shown.", n=left_out.duplicates), style="dim")
     if left_out.over_budget:
         documents = ", ".join(map(clean_text, left_out.documents))
-        told = say("{n} more did not fit: {documents}", n=left_out.over_budget, documents=documents)
+        told = say(
+            "{n} passages did not fit into --max-tokens: {documents}", n=left_out.over_budget, documents=documents
+        )
         yield Text(told, style="yellow")
 
 
@@ -288,7 +263,7 @@ _VIEWS: dict[str, View] = {
     "BuildReport": _build,
     "ListDocumentsReport": documents.list_documents,
     "ListAdaptersReport": trainings.list_adapters,
-    "EvaluateDocumentsReport": _retrieval,
+    "EvaluateDocumentsReport": documents.show_evaluation,
     "EvaluateHeadReport": _head_evaluation,
     "EvaluateReport": _evaluation,
     "ExplainReport": _explain,
@@ -297,6 +272,8 @@ _VIEWS: dict[str, View] = {
     "ShowDocumentReport": _document,
     "SearchDocumentsReport": _passages,
     "ShowAdapterReport": trainings.show_adapter,
+    "TuneDocumentsReport": documents.show_tuning,
     "TrainReport": trainings.show_outcome,
     "TrainingPlan": trainings.show_plan,
+    "WatchDocumentsReport": documents.show_watch,
 }

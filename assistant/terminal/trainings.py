@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from assistant.terminal.fields import Say, facts, rows
+from assistant.terminal.fields import Say, facts, rows, whole_line
 from pipelines.text import clean_text
 
 _PAGE = "training.html"
@@ -178,7 +178,7 @@ def _judged(line: Mapping[str, Any], say: Say) -> str:
 
 
 def _page(path: str, say: Say) -> Text:
-    return Text(f"{say('The whole report:')} {clean_text(path)}/{_PAGE}", style="dim")
+    return whole_line(say("The whole report:"), f"{path}/{_PAGE}")
 
 
 def _size(size_bytes: int) -> str:

@@ -60,8 +60,9 @@ def evaluate_documents(params: EvaluateDocumentsParams, context: Context) -> Eva
         known = read_questions(params, context, ledger)
     with opened_retriever(context, params.collection) as retriever:
         asked = asking.ask_all(known.questions, retriever, context)
+        is_tuned = _is_tuned(folder.parent, retriever.embedder)
     report = _report(params, context, asked, folder)
-    report.left_out, report.outside = known.left_out, known.outside
+    report.left_out, report.outside, report.is_tuned = known.left_out, known.outside, is_tuned
     report.seconds = round(time.monotonic() - started, 1)
     folder.mkdir(exist_ok=True)
     write_records(folder / _QUESTIONS, map(_line, asked))
@@ -107,7 +108,7 @@ def _report(
         n_unanswerable=len(asked) - whole.n,
         left_out=0,
         outside=0,
-        is_tuned=(folder.parent / tuning.TUNING).is_file(),
+        is_tuned=False,
         top_k=params.top_k,
         arms=arms,
         differences=compared,
@@ -122,6 +123,11 @@ def _report(
         page=str(folder / "report.html"),
         seconds=0.0,
     )
+
+
+def _is_tuned(folder: Path, embedder: str) -> bool:
+    """Whether searches use what was fitted; `docs tune` may have kept the defaults, or tuned for a former embedder."""
+    return tuning.load_tuning(folder, embedder=embedder) != tuning.default_tuning(embedder)
 
 
 def _is_missed(asked: asking.Asked, top_k: int) -> bool:

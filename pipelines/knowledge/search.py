@@ -7,6 +7,7 @@ from datetime import date
 from typing import Annotated
 
 from pydantic import BaseModel, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from pipelines.knowledge.collection import opened_ledger, opened_retriever
 from pipelines.knowledge.filters import Filter
@@ -39,8 +40,11 @@ class SearchDocumentsParams(BaseModel):
     @field_validator("since")
     @classmethod
     def _check_since(cls, since: str) -> str:
-        if since:
-            date.fromisoformat(since)
+        try:
+            if since:
+                date.fromisoformat(since)
+        except ValueError as error:
+            raise PydanticCustomError("date", "expected a day such as 2026-01-31") from error
         return since
 
 

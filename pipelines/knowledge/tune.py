@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, get_args
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy
 from pydantic import BaseModel, Field
@@ -39,6 +39,10 @@ _KEYWORD = (0.0, 0.1, 0.2, 0.4, 0.7, 1.0)
 _AROUND = (0.0, 0.3, 0.6, 0.9)
 _DENSE_ALONE = (0.1, 0.3, 0.4, 0.5, 0.6, 0.7, 0.9)
 _WEAK_REGULARIZATION = 100.0
+_NOT_CALIBRATED = (
+    f"the probability of an answer was not, which takes {_FEWEST_OF_A_KIND} questions of a language that the documents "
+    f"answer, and {_FEWEST_OF_A_KIND} that they do not"
+)
 
 
 class TuneDocumentsParams(QuestionParams):
@@ -81,15 +85,11 @@ def tune_documents(params: TuneDocumentsParams, context: Context) -> TuneDocumen
     fitted = _cross_fitted(answered, default)
     low, high = summary.mean_interval(fitted - before, seed=context.seed)
     weights = _fit(answered, default) if low > 0 else default
-    best = [_best(pool, weights) for pool in pools]
-    curve = calibrate(
-        [score for score, question in zip(best, asked, strict=True) if question.is_answerable],
-        [score for score, question in zip(best, asked, strict=True) if not question.is_answerable],
-    )
-    tuning.save_tuning(_tuning(embedder, weights, curve, is_used=low > 0, by_coverage=pools[0].own is not None), folder)
+    curves = fit_curves(asked, pools, weights)
+    tuning.save_tuning(_tuning(embedder, weights if low > 0 else None, curves), folder)
     return TuneDocumentsReport(
         collection=params.collection,
-        summary=_say(low > 0, curve is not None),
+        summary=_say(low > 0, bool(curves)),
         n=len(known),
         n_unanswerable=len(asked) - len(known),
         weights=weights.model_dump(),
@@ -98,7 +98,7 @@ def tune_documents(params: TuneDocumentsParams, context: Context) -> TuneDocumen
         low=round(low, 4),
         high=round(high, 4),
         is_used=low > 0,
-        is_calibrated=curve is not None,
+        is_calibrated=bool(curves),
     )
 
 
@@ -120,6 +120,24 @@ def calibrate(answered: Sequence[float], unanswered: Sequence[float]) -> answera
     model.fit(scores, is_answered)
     slope = float(model.coef_[0, 0])
     return answerable.Calibration(slope=slope, intercept=float(model.intercept_[0])) if slope > 0 else None
+
+
+def fit_curves(
+    asked: Sequence[questions.KnownQuestion], pools: Sequence[Pool], weights: fusion.Weights
+) -> dict[Language | None, answerable.Calibration]:
+    """Return a curve for each language of which there are enough questions of both kinds.
+
+    Coverage is on another scale in each language, and words, which tell where the embedder knows
+    nothing of a query's tokens, on one of their own: their curve is that of None.
+    """
+    best: dict[Language | None, tuple[list[float], list[float]]] = {}
+    for question, pool in zip(asked, pools, strict=True):
+        coverage = pool.coverage(weights)
+        scale = None if coverage is None else language_of(question.question)
+        score = pool.words if coverage is None else float(coverage.max(initial=-1.0))
+        best.setdefault(scale, ([], []))[0 if question.is_answerable else 1].append(score)
+    curves = {scale: calibrate(answered, unanswered) for scale, (answered, unanswered) in best.items()}
+    return {scale: curve for scale, curve in curves.items() if curve is not None}
 
 
 def _pools(asked: Sequence[questions.KnownQuestion], retriever: Retriever, context: Context) -> list[Pool]:
@@ -147,7 +165,7 @@ def _cross_fitted(answered: Sequence[tuple[questions.KnownQuestion, Pool]], defa
 
 def _fit(answered: Sequence[tuple[questions.KnownQuestion, Pool]], default: fusion.Weights) -> fusion.Weights:
     """Return the weights with the best nDCG@10; of equal ones, those nearest to the defaults."""
-    if answered[0][1].own is None:
+    if all(pool.own is None for _question, pool in answered):
         candidates = [default.model_copy(update={"dense_alone": share}) for share in _DENSE_ALONE]
     else:
         candidates = [
@@ -171,29 +189,16 @@ def _scores(answered: Sequence[tuple[questions.KnownQuestion, Pool]], weights: f
     return numpy.array(found)
 
 
-def _best(pool: Pool, weights: fusion.Weights) -> float:
-    """Return what the probability of an answer is told from."""
-    coverage = pool.coverage(weights)
-    return pool.words if coverage is None else float(coverage.max(initial=-1.0))
-
-
 def _tuning(
-    embedder: str,
-    weights: fusion.Weights,
-    curve: answerable.Calibration | None,
-    *,
-    is_used: bool,
-    by_coverage: bool,
+    embedder: str, weights: fusion.Weights | None, curves: Mapping[Language | None, answerable.Calibration]
 ) -> tuning.Tuning:
-    fitted = tuning.default_tuning(embedder).model_copy(update={"weights": weights if is_used else None})
-    if curve is None:
-        return fitted
-    if not by_coverage:
-        return fitted.model_copy(update={"by_words": curve})
-    return fitted.model_copy(update={"by_coverage": dict.fromkeys(get_args(Language), curve)})
+    usual = tuning.default_tuning(embedder)
+    by_coverage = usual.by_coverage | {language: curve for language, curve in curves.items() if language is not None}
+    by_words = curves.get(None, usual.by_words)
+    return usual.model_copy(update={"weights": weights, "by_coverage": by_coverage, "by_words": by_words})
 
 
 def _say(is_used: bool, is_calibrated: bool) -> str:
     weights = "the fitted weights are used" if is_used else "the default weights stay: no fitted ones are surely better"
-    curve = "the probability of an answer was fitted" if is_calibrated else "the probability of an answer was not"
+    curve = "the probability of an answer was fitted" if is_calibrated else _NOT_CALIBRATED
     return f"{weights}; {curve}"

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 # Enough for ten documents where several passages are of the same one.
 _DEPTH = 50
-_TOLD_EVERY = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +40,7 @@ def ask_all(questions: Sequence[KnownQuestion], retriever: Retriever, context: C
     asked = []
     for number, question in enumerate(questions, start=1):
         asked.append(_ask(question, retriever))
-        if number % _TOLD_EVERY == 0 or number == len(questions):
-            context.progress("asking questions", number, len(questions))
+        context.progress("asking questions", number, len(questions))
     return asked
 
 

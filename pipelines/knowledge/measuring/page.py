@@ -10,11 +10,9 @@ from markupsafe import Markup
 from pipelines.knowledge.measuring import plots
 from pipelines.knowledge.measuring.asking import Asked
 from pipelines.knowledge.measuring.findings import find
-from pipelines.knowledge.measuring.report import ARM_TITLES, EvaluateDocumentsReport
+from pipelines.knowledge.measuring.report import ARM_TITLES, LANGUAGE_TITLES, EvaluateDocumentsReport
 from pipelines.pages.environment import page_template
 from pipelines.workspace import replacing
-
-_LANGUAGES = {"en": "English", "zh": "Chinese"}
 
 
 def write_page(report: EvaluateDocumentsReport, asked: Sequence[Asked], path: Path) -> None:
@@ -28,7 +26,7 @@ def render_page(report: EvaluateDocumentsReport, asked: Sequence[Asked]) -> str:
     return page_template("pipelines.knowledge", "retrieval.html.j2", score=_score).render(
         report=report,
         titles=ARM_TITLES,
-        languages=_LANGUAGES,
+        languages=LANGUAGE_TITLES,
         figures=_at_the_top(report),
         findings=find(report),
         recall=Markup(plots.recall_plot(report.arms)),

@@ -11,14 +11,14 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from pipelines.knowledge.measuring.report import ARM_TITLES, RANKS, ArmFigures
 from pipelines.pages import svg
 
-_LARGE, _SMALL = (680, 280), (420, 220)  # width and height in units of the page
+_TALL, _LOW = (680, 280), (680, 200)  # width and height in units of the page; one width makes letters of one size
 _BINS = 20
 
 
 def recall_plot(arms: Sequence[ArmFigures]) -> str:
     """Return the share found within the first ranks, by each way of searching."""
     with style.context(["default", svg.SETTINGS]):
-        figure, axes = svg.open_axes(_LARGE)
+        figure, axes = svg.open_axes(_TALL)
         for number, arm in enumerate(arms):
             axes.plot(
                 range(1, RANKS + 1),
@@ -38,7 +38,7 @@ def recall_plot(arms: Sequence[ArmFigures]) -> str:
 def latency_plot(seconds: Sequence[float], *, p95_ms: float) -> str:
     """Return how many searches took how long, with a line at the 95th percentile."""
     with style.context(["default", svg.SETTINGS]):
-        figure, axes = svg.open_axes(_SMALL)
+        figure, axes = svg.open_axes(_LOW)
         taken = numpy.array(seconds) * 1000
         # One search that was held up would press all others into one bar.
         edges = numpy.linspace(0, max(float(numpy.percentile(taken, 99)), p95_ms) * 1.05, _BINS + 1)
@@ -51,7 +51,7 @@ def latency_plot(seconds: Sequence[float], *, p95_ms: float) -> str:
 def answerability_plot(scores: Mapping[bool, Sequence[float]], *, threshold: float) -> str:
     """Return how likely an answer was held to be, for questions that have one and those that have none."""
     with style.context(["default", svg.SETTINGS]):
-        figure, axes = svg.open_axes(_SMALL)
+        figure, axes = svg.open_axes(_LOW)
         edges = numpy.linspace(0, 1, _BINS + 1)
         for number, is_answerable in enumerate((True, False)):
             values = scores[is_answerable]

@@ -16,6 +16,7 @@ ARM_TITLES: dict[Arm, str] = {
     "keyword": "BM25",
     "dense": "dense",
 }
+LANGUAGE_TITLES: dict[str, str] = {"en": "English", "zh": "Chinese"}
 RANKS = 10  # ranks of the curve, and of nDCG and MRR
 Measure = Literal["nDCG@10", "recall@5"]
 

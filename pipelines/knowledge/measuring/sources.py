@@ -87,7 +87,9 @@ def read_file(path: Path, ledger: KnowledgeLedger) -> Questions:
             found.append(_question(QuestionLine.model_validate(record), collection))
         except ValidationError as error:
             problem = error.errors()[0]
-            wrong.append(f"line {number}: {'.'.join(map(str, problem['loc'])) or 'the line'}: {problem['msg']}")
+            where = ".".join(map(str, problem["loc"]))
+            said = f"{where}: {problem['msg']}" if where else 'expected an object, such as {"question": ...}'
+            wrong.append(f"line {number}: {said}")
         except ValueError as error:
             wrong.append(f"line {number}: {error}")
     if wrong:
@@ -95,7 +97,7 @@ def read_file(path: Path, ledger: KnowledgeLedger) -> Questions:
         raise DataError(
             f"{path.name}: {'; '.join(wrong[:_SAID])}{more}",
             path=path,
-            hint=f"Repair or remove these lines. Fields are {_COLUMNS}.",
+            hint=f"Repair or remove these lines, or name another --collection. Fields are {_COLUMNS}.",
         )
     return _checked(found, path, collection)
 
