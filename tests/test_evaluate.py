@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,9 +19,10 @@ from scipy import stats
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from pipelines.errors import ApprovalRequired, DataError, SettingsError
-from pipelines.evaluation.arms import few_shot_messages
+from pipelines.evaluation.arms import ArmResult, few_shot_messages
 from pipelines.evaluation.artefact import artefact_hash
 from pipelines.evaluation.card import CARD, About, write_card
+from pipelines.evaluation.compare import Comparison, summarize
 from pipelines.evaluation.evaluate import ANSWERS, EVALUATE_ADAPTER, EvaluateParams, read_arms
 from pipelines.evaluation.forgetting import read_general_texts
 from pipelines.evaluation.judge import judge_arms
@@ -38,8 +40,9 @@ from pipelines.evaluation.report import (
     RightWrong,
 )
 from pipelines.evaluation.retrieval import find_passages
-from pipelines.evaluation.scores import common_subsequence, rouge_l, score_answer
+from pipelines.evaluation.scores import AnswerScore, common_subsequence, metric_of, rouge_l, score_answer
 from pipelines.evaluation.statistics import mcnemar_p, smallest_difference
+from pipelines.evaluation.trial import read_material
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
 from pipelines.models.local import load_tokenizer
 from pipelines.models.packing import pack_examples
@@ -160,6 +163,69 @@ def test_each_kind_has_its_metric(kind: ExampleKind, said: str, value: float, ri
     assert (score.value, score.is_right) == (pytest.approx(value), right)
 
 
+# ---- the tuned model against the stronger of its rivals
+
+
+def scored(values: Sequence[float], test: Sequence[Example], **changes: object) -> ArmResult:
+    """Return an arm whose answers have these scores."""
+    plain = AnswerScore(metric="rouge_l", value=0, quote_f1=0, exact_match=0, is_refused=False, is_proved=False)
+    scores = tuple(
+        dataclasses.replace(plain, metric=metric_of(example), value=value, **changes)
+        for value, example in zip(values, test, strict=True)
+    )
+    return ArmResult(name="arm", answers=tuple(f"says {value}" for value in values), scores=scores, loss=1.25)
+
+
+def compared_arms() -> tuple[dict[str, ArmResult], list[Example]]:
+    """Return three arms on eight tasks and one question that has no answer, where only the base is right."""
+    test = [free(ExampleKind.INSTRUCTION, f"Task {number}?", "Wanted.", number=number) for number in range(8)]
+    test.append(free(ExampleKind.UNANSWERABLE, "And what else?", refusal("en")))
+    values = {
+        "base": [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.9, 1.0],
+        "few_shot": [0.2, 0.6, 0.1, 0.3, 0.1, 0.2, 0.7, 0.1, 0.0],
+        "tuned": [0.9, 0.8, 0.9, 0.7, 0.6, 0.9, 0.2, 0.5, 0.0],
+    }
+    return {name: scored(each, test) for name, each in values.items()}, test
+
+
+def test_the_stronger_rival_is_compared_with() -> None:
+    """By the mean of what can be answered; right and wrong are counted over all questions, each for its side."""
+    results, test = compared_arms()
+    found = Comparison(results, test, seed=0)
+    assert (found.stronger, found.verdict, found.metric) == ("few_shot", "better", "score")
+    assert [found.mean(name) for name in results] == [0.2, 0.2875, 0.6875]
+    assert found.power.mean_difference == 0.4
+    assert 0 < found.difference.low < 0.4 < found.difference.high
+    counts = found.mcnemar
+    assert (counts.tuned_only, counts.other_only, counts.both, counts.neither, counts.n) == (6, 1, 1, 1, 9)
+    assert counts.p_value == 0.125
+    assert counts.against == "few_shot"
+
+
+def test_a_verdict_needs_the_whole_interval() -> None:
+    """Worse where all of it is below zero; neither where zero lies within."""
+    results, test = compared_arms()
+    turned = {"base": results["base"], "few_shot": results["tuned"], "tuned": results["few_shot"]}
+    found = Comparison(turned, test, seed=0)
+    assert (found.verdict, found.mcnemar.tuned_only, found.mcnemar.other_only) == ("worse", 1, 6)
+    assert found.difference.low < -0.4 < found.difference.high < 0
+    same = scored([0.3, 0.5, 0.2, 0.2, 0.2, 0.1, 0.6, 0.2, 0.0], test)
+    assert Comparison({**results, "tuned": same}, test, seed=0).verdict == "inconclusive"
+
+
+def test_an_arm_is_summed_up_by_what_each_question_asks() -> None:
+    """Refusals count where nothing answers, and against the arm where something does."""
+    results, test = compared_arms()
+    refusing = scored([0.0] * 8 + [1.0], test, is_refused=True)
+    found = summarize(refusing)
+    assert (found.correct_refusals, found.wrong_refusals, found.n, found.loss) == (1.0, 1.0, 9, 1.25)
+    tuned = summarize(results["tuned"])
+    assert (tuned.score, tuned.rouge_l, tuned.right) == (0.6875, 0.6875, 0.7778)
+    assert (tuned.correct_refusals, tuned.wrong_refusals, tuned.quote_f1) == (0.0, 0.0, 0.0)
+    silent = dataclasses.replace(results["tuned"], scores=(None, *results["tuned"].scores[1:]))
+    assert (summarize(silent).n, summarize(silent).score) == (8, 0.6571)
+
+
 # ---- leaks, echoes, the general texts
 
 
@@ -176,6 +242,17 @@ def test_what_was_trained_on_is_left_out() -> None:
     kept, leaks = without_leaks([again, new, second], [shown, first])
     assert kept == [new, second]
     assert (leaks.count, leaks.examples) == (1, [again.question])
+
+
+def test_what_validated_is_left_out_as_well(context: Context) -> None:
+    """Weights were chosen by it; and of what is left, no more is asked than is wanted."""
+    folder = write_house(context)
+    with (folder / "test.jsonl").open("a", encoding="utf-8") as file:
+        file.write((folder / "validation.jsonl").read_text(encoding="utf-8"))
+    material = read_material(folder, questions=4)
+    assert material.leaks == Leaks(count=2, examples=[question_about(0), question_about(5)])
+    assert len(material.test) == 4
+    assert len(read_material(folder, questions=99).test) == 6
 
 
 def test_an_echo_is_what_only_training_holds() -> None:

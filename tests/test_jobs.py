@@ -13,22 +13,26 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
+import torch
 
 from pipelines.errors import DataError, SettingsError, TrainingError
 from pipelines.models.adapter import merge_adapter
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
 from pipelines.models.local import load_model
 from pipelines.operation import Context, Notice, open_context
-from pipelines.training import job
+from pipelines.training import child, job
 from pipelines.training.checkpoint import find_checkpoints
-from pipelines.training.job import Followed, free_memory_mb, running_job, supervise
+from pipelines.training.inputs import run_inputs, run_key
+from pipelines.training.job import EVENTS, JOB, Followed, Job, free_memory_mb, running_job, supervise
 from pipelines.training.launch import JobParams, StopParams, launch_training, stop_training, watch_training
 from pipelines.training.params import TrainParams
 from pipelines.training.plan import PlanParams, plan_training, read_plan
 from pipelines.training.progress import METRICS
 from pipelines.training.scale.engine import WORK, choose_engine
 from pipelines.training.train import finished_run, plan_train, train_adapter
+from pipelines.workspace import write_json
 from tests.conftest import Recorder
 from tests.tiny_model import make_tiny_model
 
@@ -130,6 +134,8 @@ def test_a_killed_child_goes_on(file: Path, base: Path, context: Context) -> Non
     watched = dataclasses.replace(context, emit=killer.emit)
     report = supervise(params_of(file, base, adapter="killed"), watched)
     assert killer.done
+    again = Job.model_validate_json((folder / JOB).read_bytes())
+    assert 64 <= (again.micro_tokens or 0) < 512  # memory may have been short: it goes on in pieces
     assert report.best_validation_loss == pytest.approx(whole.best_validation_loss, rel=1e-3)
     assert losses_in(folder) == pytest.approx(losses_in(context.workspace.adapter("whole")), rel=1e-3)
 
@@ -204,6 +210,94 @@ def test_memory_that_is_short_is_halved(file: Path, base: Path, context: Context
     pieces = [event.message for event in recorder.events if isinstance(event, Notice) and "pieces of" in event.message]
     assert len(pieces) == 5
     assert running_job(context.workspace.adapter("bells")) is None
+
+
+def test_a_child_computes_in_the_pieces_that_it_is_told(file: Path, base: Path, context: Context) -> None:
+    """No sequence is longer, but for a single example; and all is done and told as otherwise."""
+    task = Job(workspace=str(context.workspace.root), seed=0, params=params_of(file, base, epochs=1), micro_tokens=70)
+    lengths: list[int] = []
+
+    def look(module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        if isinstance(module, torch.nn.Embedding):
+            lengths.append(given[0].shape[-1])
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    found = {}
+    for name, micro_tokens in (("pieces", 70), ("whole", None)):
+        folder = context.workspace.adapter("bells")
+        folder.mkdir(parents=True)
+        write_json(folder / JOB, task.model_copy(update={"micro_tokens": micro_tokens}).model_dump(mode="json"))
+        lengths.clear()
+        hook = torch.nn.modules.module.register_module_forward_pre_hook(look)
+        try:
+            assert child.main(folder, child._train) == 0
+        finally:
+            hook.remove()
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        followed = Followed(path=folder / EVENTS)
+        assert followed.read(context)
+        assert followed.report is not None
+        found[name] = (max(lengths), losses_in(folder))
+        folder.rename(folder.with_name(name))
+    assert found["pieces"][0] <= 128 < found["whole"][0]  # lengths are filled to 128
+    assert found["pieces"][1] == pytest.approx(found["whole"][1], rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (MemoryError(), 137),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), 137),
+        (RuntimeError("shapes cannot be multiplied"), 1),
+    ],
+)
+def test_a_child_that_is_out_of_memory_says_so_by_its_code(
+    error: Exception, code: int, file: Path, base: Path, context: Context
+) -> None:
+    """As the system would, so that it is started again with less; any other mistake is none of memory."""
+    folder = context.workspace.adapter("bells")
+    folder.mkdir(parents=True)
+    task = Job(workspace=str(context.workspace.root), seed=0, params=params_of(file, base))
+    write_json(folder / JOB, task.model_dump(mode="json"))
+
+    def fail(*given: object) -> None:
+        raise error
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        assert child.main(folder, fail) == code
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert (code in job.OUT_OF_MEMORY) == (code == 137)
+
+
+def test_a_number_of_a_process_is_not_enough(tmp_path: Path) -> None:
+    """After a restart of the machine it may be somebody else's; so it counts with the time of its start."""
+    task = job.Task(workspace=str(tmp_path), seed=0, pid=os.getpid(), started=psutil.Process().create_time())
+    write_json(tmp_path / JOB, task.model_dump())
+    assert running_job(tmp_path) is not None
+    for changes in ({"started": task.started - 60}, {"pid": 0}):
+        write_json(tmp_path / JOB, task.model_copy(update=changes).model_dump())
+        assert running_job(tmp_path) is None
+    (tmp_path / JOB).write_text("{", encoding="utf-8")
+    assert running_job(tmp_path) is None
+
+
+def test_a_run_is_known_by_all_that_it_depends_on(file: Path, base: Path, context: Context) -> None:
+    """Parameters, seed and the records themselves; a checkpoint of any other is not gone on from."""
+    params = params_of(file, base)
+
+    def key(params: TrainParams, *, seed: int = 0) -> str:
+        return run_key(run_inputs(params, dataclasses.replace(context, seed=seed)))
+
+    keys = [key(params), key(params, seed=1), key(params.model_copy(update={"rank": 8}))]
+    file.write_text(file.read_text(encoding="utf-8").replace("brass", "glass"), encoding="utf-8")
+    keys.append(key(params))
+    assert len(set(keys)) == 4
+    file.write_text(file.read_text(encoding="utf-8").replace("glass", "brass"), encoding="utf-8")
+    assert key(params) == keys[0]
 
 
 def test_what_the_child_meets_is_said(base: Path, context: Context, tmp_path: Path) -> None:

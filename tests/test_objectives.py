@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from pipelines.errors import DataError, SettingsError, TrainingError
+from pipelines.models.attention import register_attention
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
 from pipelines.models.local import LocalEngine, load_model, load_tokenizer, open_engine
 from pipelines.models.packing import Pack, pack_groups, split_pack
-from pipelines.models.render import Rendered, end_token, render_example
+from pipelines.models.render import Rendered, encode_text, end_token, render_example, render_prompt
 from pipelines.operation import Context, open_context
 from pipelines.records import Message
 from pipelines.training.catalog import METHODS, OBJECTIVES, MethodName, ObjectiveName
@@ -33,6 +34,7 @@ from pipelines.training.objectives.preference import (
 from pipelines.training.objectives.reward import RewardObjective, score_answers
 from pipelines.training.objectives.rewards import reward_citation, reward_match
 from pipelines.training.params import TrainParams
+from pipelines.training.quantize import add_adapter
 from pipelines.training.student import Student
 from pipelines.training.work import run_training
 from tests.tiny_model import make_tiny_model
@@ -75,13 +77,38 @@ def student_of(base: Path, method: MethodName = "lora") -> Student:
     return open_student(base, method=method, rank=4, steps=10, seed=0)
 
 
-def plain_logprob(student: Student, example: Rendered) -> float:
-    """The log-probability of one answer alone, by transformers and nothing of ours."""
+def lively_student(base: Path) -> Student:
+    """A fresh student in float32 with larger weights: a tiny model's usual ones find all answers equally likely."""
+    torch.manual_seed(0)
+    config = AutoConfig.from_pretrained(base, initializer_range=0.3)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=register_attention())
+    return Student(add_adapter(model, rank=4, seed=0))
+
+
+def taught(student: Student, examples: Sequence[Rendered], *, away: bool = False) -> None:
+    """Make a student find answers much likelier than before, or less likely."""
+    optimizer = torch.optim.Adam(student.parameters(), lr=1e-2)
+    packs = pack_groups([[each] for each in examples], max_tokens=400)
+    for _ in range(5 if away else 40):
+        for pack in packs:
+            loss = SupervisedObjective().loss(student, pack).total
+            (-loss if away else loss).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def plain_logprobs(student: Student, example: Rendered) -> torch.Tensor:
+    """The log-probability of each token of an answer alone, by transformers and nothing of ours."""
     tokens = torch.tensor([example.prompt + example.answer])
     with torch.no_grad():
         logits = student.base(input_ids=tokens).logits[0].float().log_softmax(-1)
-    first = len(example.prompt)
-    return sum(float(logits[place - 1, token]) for place, token in enumerate(tokens[0].tolist()) if place >= first)
+    found: torch.Tensor = logits[len(example.prompt) - 1 : -1].gather(1, torch.tensor(example.answer)[:, None])[:, 0]
+    return found
+
+
+def plain_logprob(student: Student, example: Rendered) -> float:
+    """The log-probability of an answer alone."""
+    return float(plain_logprobs(student, example).sum())
 
 
 def write_pairs(path: Path, *, worse: bool = True) -> Path:
@@ -168,25 +195,28 @@ def test_before_training_nothing_is_preferred(base: Path, pairs: list[list[Rende
 
 
 def test_losses_are_those_of_the_papers(base: Path, pairs: list[list[Rendered]], tmp_path: Path) -> None:
-    """Computed from log-probabilities of single answers, by the papers' equations."""
-    student = student_of(base)
-    packs = pack_groups(pairs[:1], max_tokens=400)
+    """Computed from log-probabilities of single answers, by the papers' equations; some worse answers are likelier."""
+    student = lively_student(base)
+    packs = pack_groups(pairs, max_tokens=400, max_members=1)
     direct, odds = DirectPreference(), OddsRatioPreference()
     direct.prepare(student, packs, folder=tmp_path, key="k")
-    before = [plain_logprob(student, each) for each in pairs[0]]
-    with torch.no_grad():
-        for parameter in student.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-        after = [plain_logprob(student, each) for each in pairs[0]]
-        margin = BETA * ((after[0] - before[0]) - (after[1] - before[1]))
-        expected = -math.log(1 / (1 + math.exp(-margin)))
-        assert direct.loss(student, packs[0]).total.item() == pytest.approx(expected, abs=0.02)
-        means = [logprob / len(each.answer) for logprob, each in zip(after, pairs[0], strict=True)]
-        ratio = math.log(math.exp(means[0]) / (1 - math.exp(means[0]))) - math.log(
-            math.exp(means[1]) / (1 - math.exp(means[1]))
-        )
-        expected = -means[0] + 0.1 * math.log(1 + math.exp(-ratio))
-        assert odds.loss(student, packs[0]).total.item() == pytest.approx(expected, abs=0.02)
+    before = [[plain_logprob(student, each) for each in pair] for pair in pairs]
+    taught(student, [pair[number == 1] for number, pair in enumerate(pairs)])
+    after = [[plain_logprob(student, each) for each in pair] for pair in pairs]
+    gained = torch.tensor(after) - torch.tensor(before)
+    margins = (BETA * (gained[:, 0] - gained[:, 1])).tolist()
+    assert min(margins) < -0.3 < 0.3 < max(margins)
+    assert after[1][1] > -2 * len(pairs[1][1].answer)  # so likely that its odds are more than its probability
+    for pack in packs:
+        number = pack.branches[0].index // 2
+        margin = margins[number]
+        found = direct.loss(student, pack)
+        assert found.total.item() == pytest.approx(math.log(1 + math.exp(-margin)), abs=1e-3)
+        assert found.measures == pytest.approx({"accuracy": float(margin > 0), "margin": margin}, abs=1e-3)
+        means = [logprob / len(each.answer) for logprob, each in zip(after[number], pairs[number], strict=True)]
+        better, worse = (math.log(math.exp(mean) / (1 - math.exp(mean))) for mean in means)
+        expected = -means[0] + 0.1 * math.log(1 + math.exp(worse - better))
+        assert odds.loss(student, pack).total.item() == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_reference_outlives_a_restart(base: Path, pairs: list[list[Rendered]], tmp_path: Path) -> None:
@@ -229,35 +259,37 @@ def moved(student: Student, *, seed: int) -> None:
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(("shown", "away"), [([0, 1, 2], False), ([0, 1, 2], True), ([1], False), ([5], False)])
 def test_prospects_are_seen_from_where_the_student_stands(
-    seed: int, base: Path, pairs: list[list[Rendered]], tmp_path: Path
+    shown: list[int], away: bool, base: Path, pairs: list[list[Rendered]], tmp_path: Path
 ) -> None:
-    """KTO by its equation 8; the student stands where answers to other prompts say, and never below the reference."""
-    student = student_of(base)
-    packs = pack_groups(pairs[:3], max_tokens=1000)
+    """KTO by its equation 8: answers to other prompts say where the student stands, never below the reference."""
+    student = lively_student(base)
+    packs = pack_groups(pairs, max_tokens=1000, max_members=1)
     objective = ProspectPreference([each for pair in pairs for each in pair])
     objective.prepare(student, packs, folder=tmp_path, key="k")
-    order = [branch.index // 2 for pack in packs for branch in pack.branches if branch.index % 2 == 0]
-    others = [
+    packs = [pack for pack in packs if pack.branches[0].index // 2 in shown]
+    order = [pack.branches[0].index // 2 for pack in packs]
+    others = order[1:] + order[:1] if len(order) > 1 else [(order[0] + 1) % len(pairs)]
+    strangers = [
         Rendered(prompt=pairs[one][0].prompt, answer=pairs[other][0].answer)
-        for one, other in zip(order, order[1:] + order[:1], strict=True)
+        for one, other in zip(order, others, strict=True)
     ]
-    asked = [*others, *(each for pair in pairs[:3] for each in pair)]
+    asked = [*strangers, *(each for one in order for each in pairs[one])]
     before = [plain_logprob(student, each) for each in asked]
-    moved(student, seed=seed)
+    taught(student, [*strangers[:1], *pairs[order[0]]], away=away)
     gained = [plain_logprob(student, each) - old for each, old in zip(asked, before, strict=True)]
-    standing = max(0.0, sum(gained[:3]) / 3)
-    wanted = 0.0
-    for better, worse in zip(gained[3::2], gained[4::2], strict=True):
-        wanted += 2 - 1 / (1 + math.exp(-BETA * (better - standing))) - 1 / (1 + math.exp(BETA * (worse - standing)))
+    standing = sum(gained[: len(order)]) / len(order)
+    assert standing < -1 if away else standing > 1
     objective.begin_step(student, packs, step=3)
-    with torch.no_grad():
-        found = [objective.loss(student, pack) for pack in packs]
-    assert sum(each.total.item() for each in found) == pytest.approx(wanted, abs=0.05)
-    right = sum(better > worse for better, worse in zip(gained[3::2], gained[4::2], strict=True))
-    assert sum(each.measures["accuracy"] for each in found) == 2 * right
-    assert sum(objective.weight(pack) for pack in packs) == 6
+    for place, pack in enumerate(packs):
+        better, worse = (each - max(0.0, standing) for each in gained[len(order) + 2 * place :][:2])
+        wanted = 2 - 1 / (1 + math.exp(-BETA * better)) - 1 / (1 + math.exp(BETA * worse))
+        with torch.no_grad():
+            found = objective.loss(student, pack)
+        assert found.total.item() == pytest.approx(wanted, abs=1e-3)
+        assert found.measures["accuracy"] == 2 * (better > worse)
+        assert objective.weight(pack) == 2
 
 
 def test_a_reward_is_read_at_the_end_of_an_answer(base: Path, pairs: list[list[Rendered]], tmp_path: Path) -> None:
@@ -313,6 +345,42 @@ def test_answers_are_sampled_rewarded_and_compared(base: Path, pairs: list[list[
     objective.begin_validation(student, packs)
     objective.begin_validation(student, packs)
     assert heard[:2] == heard[2:]
+
+
+def test_rewarded_answers_become_likelier(base: Path, pairs: list[list[Rendered]]) -> None:
+    """The loss is that of the paper: what an answer is better than its group, and the way from the reference."""
+    student = lively_student(base)
+    tokenizer = load_tokenizer(base)
+    heard: list[tuple[str, str]] = []
+
+    def reward(prompt: Sequence[Message], answer: str, wanted: str) -> float:
+        heard.append((prompt[-1].content, answer))
+        return len(answer) % 7 / 6
+
+    turns = [(Message(role="user", content=asked), Message(role="assistant", content=said)) for asked, said, _ in PAIRS]
+    engine = LocalEngine(student.base, tokenizer, name="tiny")
+    objective = GroupRelativePolicy(engine, turns, reward=reward, samples=4, max_tokens=6, seed=0)
+    packs = objective.begin_step(student, pack_groups([pair[:1] for pair in pairs[:2]], max_tokens=400), step=0)
+    answers = [
+        Rendered(
+            prompt=tuple(render_prompt(tokenizer, (Message(role="user", content=asked),))),
+            answer=(*encode_text(tokenizer, answer), end_token(tokenizer)),
+        )
+        for asked, answer in heard
+    ]
+    rewards = torch.tensor([len(answer) % 7 / 6 for _asked, answer in heard]).view(2, 4)
+    advantages = (rewards - rewards.mean(1, keepdim=True)).flatten().tolist()
+    assert max(advantages) > 0.2
+    before = [plain_logprobs(student, each) for each in answers]
+    moved(student, seed=0)
+    wanted = 0.0
+    for each, old, advantage in zip(answers, before, advantages, strict=True):
+        now = plain_logprobs(student, each)
+        divergence = torch.exp(old - now) - (old - now) - 1
+        wanted += float((0.02 * divergence - advantage * now).sum()) / 6
+    found = [objective.loss(student, pack) for pack in packs]
+    assert sum(each.total.item() for each in found) == pytest.approx(wanted, rel=1e-3)
+    assert sum(each.measures["reward"] for each in found) == pytest.approx(float(rewards.sum()))
 
 
 # ---- runs

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -153,3 +156,13 @@ def test_more_questions_make_the_interval_narrower() -> None:
     few = difference_interval(first, second, seed=0)
     many = difference_interval(first * 8, second * 8, seed=0)
     assert many[1] - many[0] < few[1] - few[0]
+
+
+def test_an_interval_is_the_95_percent_of_the_paired_differences() -> None:
+    """Where it is known how the mean is spread, its quantiles are the ends; what both sides share is not noise."""
+    rng = numpy.random.default_rng(0)
+    shared, differences = rng.normal(0, 5, 400), rng.normal(0.1, 0.4, 400)
+    low, high = difference_interval(list(shared + differences), list(shared), seed=0)
+    reach = 1.959964 * differences.std() / math.sqrt(400)
+    assert (low, high) == pytest.approx((differences.mean() - reach, differences.mean() + reach), abs=0.06 * reach)
+    assert (low, high) != difference_interval(list(shared + differences), list(shared), seed=1)

@@ -9,7 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy
 import pytest
+from scipy import stats
 
 from pipelines.errors import DataError, TrainingError
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
@@ -212,6 +214,32 @@ def test_noise_is_that_of_the_differences(tmp_path: Path) -> None:
     assert mean == pytest.approx(2.5 / 8)
     assert low < 0 < mean < high
     assert study.gain(4, over=4, comparisons=3) is None
+
+
+def test_the_best_of_several_has_to_gain_more(tmp_path: Path) -> None:
+    """With examples of equal length it is the paired t interval, at a level divided by the comparisons."""
+    study = Study(tmp_path, inputs={"seed": 0}, most_epochs=3)
+    rng = numpy.random.default_rng(0)
+    before, after = rng.normal(3, 1, 12), rng.normal(2.6, 1, 12)
+    for nats in (before, after):
+        study.ask().finish(1.0, [(float(each), 1) for each in nats])
+    for comparisons in (1, 4):
+        known = stats.ttest_rel(before, after).confidence_interval(1 - 0.05 / comparisons)
+        found = study.gain(2, over=1, comparisons=comparisons)
+        assert found == pytest.approx((float((before - after).mean()), known.low, known.high), abs=1e-3)
+
+
+def test_what_is_tried_depends_on_the_seed(tmp_path: Path) -> None:
+    """After the defaults; the same seed tries the same."""
+    tried = []
+    for number, seed in enumerate((0, 0, 1)):
+        (tmp_path / str(number)).mkdir()
+        study = Study(tmp_path / str(number), inputs={"seed": seed}, most_epochs=9)
+        first = study.ask()
+        first.finish(1.0, [(1.0, 1)])
+        tried.append([first.learning_rate, study.ask().learning_rate])
+    assert tried[0] == tried[1] != tried[2]
+    assert tried[0][0] == tried[2][0]
 
 
 def test_a_trial_that_is_behind_is_given_up(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ It is stopped between two steps, never within one, so that what it saves is whol
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -48,6 +49,10 @@ class Teller:
         """Write how it ended badly."""
         self.tell("error", type=type(error).__name__, message=str(error), hint=error.hint)
 
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
 
 class StopRequest:
     """Whether somebody asked to stop, or whoever started this has gone."""
@@ -82,21 +87,21 @@ def do_task(folder: Path, kind: type[TaskT], work: Callable[[TaskT, Context, Tel
     """Do the task in `folder`, which is of a kind, and tell how it ended."""
     job = kind.model_validate_json((folder / JOB).read_bytes())
     stop = StopRequest(job.parent)
-    teller = Teller(folder)
-    try:
-        context = dataclasses.replace(open_context(Path(job.workspace), emit=teller.emit), seed=job.seed)
-        with locked(folder):
-            work(job, context, teller, stop)
-    except KeyboardInterrupt:
-        teller.tell("stopped")
-    except AssistantError as error:
-        teller.fail(error)
-    except OSError as error:
-        traceback.print_exc()
-        teller.fail(_unusable(error))
-    except Exception as error:  # noqa: BLE001 - the log has the whole of it, and the parent its last line
-        traceback.print_exc()
-        return OUT_OF_MEMORY[1] if _is_memory(error) else 1
+    with contextlib.closing(Teller(folder)) as teller:
+        try:
+            context = dataclasses.replace(open_context(Path(job.workspace), emit=teller.emit), seed=job.seed)
+            with locked(folder):
+                work(job, context, teller, stop)
+        except KeyboardInterrupt:
+            teller.tell("stopped")
+        except AssistantError as error:
+            teller.fail(error)
+        except OSError as error:
+            traceback.print_exc()
+            teller.fail(_unusable(error))
+        except Exception as error:  # noqa: BLE001 - the log has the whole of it, and the parent its last line
+            traceback.print_exc()
+            return OUT_OF_MEMORY[1] if _is_memory(error) else 1
     return 0
 
 
