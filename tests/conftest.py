@@ -16,7 +16,7 @@ from pipelines.models.catalog import DEFAULT_BASE_MODEL
 from pipelines.operation import Context, Event, Plan, open_context
 from pipelines.workspace import Workspace
 
-pytest_plugins = ["tests.fake_openai"]
+pytest_plugins = ["tests.fake_openai", "tests.trained_heads"]
 
 hypothesis.settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("unhurried")

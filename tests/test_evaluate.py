@@ -19,12 +19,12 @@ from scipy import stats
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from pipelines.errors import ApprovalRequired, DataError, SettingsError
-from pipelines.evaluation.arms import ArmResult, few_shot_messages
+from pipelines.evaluation.arms import ArmResult, few_shot_messages, mean_loss
 from pipelines.evaluation.artefact import artefact_hash
 from pipelines.evaluation.card import CARD, About, write_card
 from pipelines.evaluation.compare import Comparison, summarize
 from pipelines.evaluation.evaluate import ANSWERS, EVALUATE_ADAPTER, EvaluateParams, read_arms
-from pipelines.evaluation.forgetting import read_general_texts
+from pipelines.evaluation.forgetting import GeneralText, measure_forgetting, read_general_texts
 from pipelines.evaluation.judge import judge_arms
 from pipelines.evaluation.leaks import without_leaks
 from pipelines.evaluation.memorisation import RUN_WORDS, count_echoes
@@ -43,10 +43,11 @@ from pipelines.evaluation.retrieval import find_passages
 from pipelines.evaluation.scores import AnswerScore, common_subsequence, metric_of, rouge_l, score_answer
 from pipelines.evaluation.statistics import mcnemar_p, smallest_difference
 from pipelines.evaluation.trial import read_material
+from pipelines.models.attention import register_attention
 from pipelines.models.catalog import DEFAULT_BASE_MODEL
-from pipelines.models.local import load_tokenizer
+from pipelines.models.local import LocalEngine, load_tokenizer, open_engine
 from pipelines.models.packing import pack_examples
-from pipelines.models.render import render_example
+from pipelines.models.render import Rendered, encode_text, end_token, render_example
 from pipelines.operation import Context, Progress, open_context
 from pipelines.prompting import answer_messages, refusal
 from pipelines.quotes import format_citation
@@ -276,6 +277,47 @@ def test_the_general_texts_are_of_all_sorts() -> None:
     assert counts == {(kind, language) for kind in ("text", "instruction") for language in ("en", "zh")}
     assert len(texts) == len({text.text for text in texts}) == 48
     assert all(bool(text.asked) == (text.kind == "instruction") for text in texts)
+
+
+def drawn_engine(folder: Path, *, spread: float) -> LocalEngine:
+    """Return a model in float32 whose predictions are the farther from even, the wider its weights are spread."""
+    torch.manual_seed(0)
+    config = AutoConfig.from_pretrained(folder, initializer_range=spread)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=register_attention())
+    return LocalEngine(model, load_tokenizer(folder), name="drawn")
+
+
+def test_forgetting_is_measured_from_the_base(tiny: Path) -> None:
+    """The divergence is that of the tuned model from the base, and not the other way round."""
+    base, tuned = (drawn_engine(tiny, spread=spread) for spread in (1.0, 0.05))
+    text = GeneralText(kind="text", language="en", text="Water boils at a lower temperature on a mountain.")
+    asked = GeneralText(kind="instruction", language="en", asked="Name a colour.", text="Red is one of them.")
+    turns = (Message(role="user", content=asked.asked), Message(role="assistant", content=asked.text))
+    words = (end_token(base.tokenizer), *encode_text(base.tokenizer, text.text))
+    rendered = [Rendered(prompt=words[:1], answer=words[1:]), render_example(base.tokenizer, turns)]
+    parts = []
+    with torch.no_grad():
+        for each in rendered:
+            before, after = (
+                engine.model(input_ids=torch.tensor([each.prompt + each.answer]))
+                .logits[0, len(each.prompt) - 1 : -1]
+                .log_softmax(-1)
+                for engine in (base, tuned)
+            )
+            places = torch.arange(len(each.answer)), torch.tensor(each.answer)
+            divergence, turned = ((p.exp() * (p - q)).sum() for p, q in ((before, after), (after, before)))
+            assert abs(divergence / turned - 1) > 0.2
+            parts.append((-before[places].sum(), -after[places].sum(), divergence, len(each.answer)))
+    done: list[int] = []
+    found = measure_forgetting(base, tuned, [text, asked], progress=done.append)
+    assert done == [1, 2]
+    for part, (before, after, divergence, tokens) in zip(found.parts, parts, strict=True):
+        wanted = [float(each / tokens) for each in (before, after, divergence)]
+        assert [part.base, part.tuned, part.kl] == pytest.approx(wanted, rel=1e-3)
+        assert part.tokens == tokens
+    before, after, divergence, tokens = (sum(each) for each in zip(*parts, strict=True))
+    whole = [float(each / tokens) for each in (before, after, divergence)]
+    assert [found.base, found.tuned, found.kl] == pytest.approx(whole, rel=1e-3)
 
 
 def test_arms_are_read_in_their_order() -> None:
@@ -549,9 +591,9 @@ def test_a_leak_is_left_out_loudly(evaluated: Evaluated) -> None:
     assert question_about(0) not in [json.loads(line)["question"] for line in lines]
 
 
-def test_tuning_is_seen_on_general_texts(evaluated: Evaluated) -> None:
+def test_tuning_is_seen_on_general_texts(evaluated: Evaluated, tiny: Path) -> None:
     """Another model predicts otherwise: the divergence is positive, and the losses differ."""
-    _context, report, _recorder = evaluated
+    context, report, _recorder = evaluated
     forgetting, memorised = report.forgetting, report.memorisation
     assert forgetting is not None
     assert memorised is not None
@@ -562,6 +604,10 @@ def test_tuning_is_seen_on_general_texts(evaluated: Evaluated) -> None:
     mixed = sum(part.base * part.tokens for part in forgetting.parts) / forgetting.tokens
     assert mixed == pytest.approx(forgetting.base, abs=1e-3)
     assert memorised.train_records == 7
+    train = read_material(context.workspace.dataset("house"), questions=99).train
+    for name, adapter in (("base", None), ("tuned", context.workspace.adapter("house"))):
+        engine = open_engine(tiny, name=name, adapter=adapter)
+        assert memorised.train_loss[name] == pytest.approx(mean_loss(engine, train), abs=1e-3)
     for name in ("base", "tuned"):
         assert memorised.test_loss[name] == report.arms[name].loss
         assert memorised.gap[name] == pytest.approx(memorised.test_loss[name] - memorised.train_loss[name], abs=1e-3)

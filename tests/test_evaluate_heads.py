@@ -23,28 +23,10 @@ from pipelines.operation import Context, Notice
 from pipelines.records import Span, read_records
 from pipelines.training.adapters import ListAdaptersParams, list_adapters
 from pipelines.training.heads.train import HeadParams, HeadReport, train_head
-from pipelines.workspace import Workspace
-from tests.conftest import Recorder, make_context
-from tests.test_heads import LEARNT_BY_HEART, marked_texts, sorted_texts, write_curated, write_lines
+from tests.conftest import Recorder
+from tests.trained_heads import marked_texts, write_lines
 
 HOSTILE = '<script>alert("x")</script> | [a](javascript:b)'
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Context, Recorder]:
-    """A workspace in which heads are trained once for all tests of this file."""
-    recorder = Recorder()
-    workspace = Workspace(tmp_path_factory.mktemp("judged"))
-    workspace.make()
-    return make_context(workspace, recorder), recorder
-
-
-@pytest.fixture(scope="module")
-def sorter(shared: tuple[Context, Recorder]) -> HeadReport:
-    """A head that sorts texts."""
-    context, _recorder = shared
-    write_curated(context.workspace.dataset("wishes"), sorted_texts())
-    return train_head(LEARNT_BY_HEART, context)
 
 
 @pytest.fixture(scope="module")

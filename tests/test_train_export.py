@@ -492,6 +492,8 @@ def test_every_format_is_written_and_compared(tiny: ExportParams, context: Conte
         assert each.size_mb > 0
         assert each.loss is not None
         assert each.difference_percent is not None
+        assert each.original_loss is not None
+        assert each.difference_percent == pytest.approx((each.loss / each.original_loss - 1) * 100, abs=2e-3)
         assert abs(each.difference_percent) < LIMITS_PERCENT.get(each.format, 0.1), each
         assert each.tokens_equal in ((None,) if "adapter" in each.format else (True,)), each
         card = (folder / CARD).read_text(encoding="utf-8")

@@ -21,8 +21,8 @@ from pipelines.errors import TrainingError
 from pipelines.training.checkpoint import RunState, check_space, load_checkpoint, remove_checkpoints, save_checkpoint
 from pipelines.training.heads.encoding import Item
 from pipelines.training.heads.model import Head, save_head
+from pipelines.training.progress import METRICS, MetricsFile
 
-METRICS = "metrics.jsonl"
 _CLIP = 1.0
 _WARMUP = 0.1
 _WEIGHT_DECAY = 0.01
@@ -106,7 +106,7 @@ class Fitting:
         self._steps_per_epoch = math.ceil(len(items) / plan.batch_size)
         self._steps = plan.epochs * self._steps_per_epoch
         self._state = self._restore(key, notice)
-        self._drop_later_metrics()
+        MetricsFile(folder).keep_until(self._state.step)
 
     @property
     def resumed_from_step(self) -> int:
@@ -235,10 +235,3 @@ class Fitting:
             entry |= {"validation_loss": round(validation.loss, 5), "validation_f1": round(validation.f1, 5)}
         with (self._folder / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
-
-    def _drop_later_metrics(self) -> None:
-        """Forget what an earlier process logged after its last checkpoint."""
-        path = self._folder / METRICS
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        kept = [line for line in lines if self._state.step and json.loads(line)["step"] <= self._state.step]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")

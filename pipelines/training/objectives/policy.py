@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from pipelines.models.engine import Sampling
+from pipelines.models.engine import Completion, Sampling
 from pipelines.models.local import LocalEngine
 from pipelines.models.packing import Pack, pack_groups
 from pipelines.models.render import Rendered, encode_text, end_token
@@ -90,15 +90,15 @@ class GroupRelativePolicy(Objective):
         asked = [branch.index for pack in packs for branch in pack.branches]
         groups: list[list[Rendered]] = []
         self._rewards, self._advantages = {}, {}
-        answers: list[list[str]] = [[] for _ in asked]
+        answers: list[list[Completion]] = [[] for _ in asked]
         for number in range(samples):
             sampling = Sampling(max_tokens=self._max_tokens, temperature=temperature, seed=seed * samples + number)
             prompts = [self._conversations[index][:-1] for index in asked]
             for place, (completion,) in self._engine.generate(prompts, sampling):
-                answers[place].append(completion.text)
+                answers[place].append(completion)
         for index, said in zip(asked, answers, strict=True):
             conversation = self._conversations[index]
-            rewards = [self._reward(conversation[:-1], answer, conversation[-1].content) for answer in said]
+            rewards = [self._reward(conversation[:-1], answer.text, conversation[-1].content) for answer in said]
             mean = sum(rewards) / len(rewards)
             for place, reward in enumerate(rewards, len(self._rewards)):
                 self._rewards[place], self._advantages[place] = reward, reward - mean
@@ -106,7 +106,9 @@ class GroupRelativePolicy(Objective):
         student.model.train()
         return pack_groups(groups, max_tokens=max(len(pack.tokens) for pack in packs) * samples)
 
-    def _render(self, conversation: tuple[Message, ...], answer: str) -> Rendered:
+    def _render(self, conversation: tuple[Message, ...], answer: Completion) -> Rendered:
         tokenizer = self._engine.tokenizer
         prompt = self._engine.encode(conversation[:-1])
-        return Rendered(prompt=tuple(prompt), answer=(*encode_text(tokenizer, answer), end_token(tokenizer)))
+        # An answer that was cut did not choose to end, and is not to be rewarded for it.
+        end = (end_token(tokenizer),) if answer.finish == "stop" else ()
+        return Rendered(prompt=tuple(prompt), answer=(*encode_text(tokenizer, answer.text), *end))
