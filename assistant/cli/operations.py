@@ -71,7 +71,7 @@ def _parameter(name: str, field: FieldInfo) -> click.Parameter:
 def _described(field: FieldInfo) -> str:
     description = field.description or ""
     default = field.default
-    if default is PydanticUndefined or default is None or default == "":
+    if default is PydanticUndefined or default in (None, "", ()):
         return description
     return f"{description} [default: {default}]"
 

@@ -102,8 +102,9 @@ def _report(collection: str, update: FolderUpdate) -> AddDocumentsReport:
 
 
 def _say_what_was_passed_over(scan: Scan, context: Context) -> None:
-    for reason, count in sorted(scan.passed_over.items()):
-        context.notice(f"passed over {count} {reason} files; readable: {readable_kinds()}")
+    if scan.passed_over:
+        kinds = ", ".join(f"{count} {reason}" for reason, count in sorted(scan.passed_over.items()))
+        context.notice(f"passed over files of kinds that are not read: {kinds}")
 
 
 def _count_kept(root: Path, folder: Path) -> int:

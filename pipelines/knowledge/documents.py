@@ -137,6 +137,7 @@ class ShowDocumentReport(BaseModel):
     document: str
     title: str
     source: str
+    notes: tuple[str, ...] = Field((), description="What was hidden, guessed or left out in reading.")
     text: str
 
 
@@ -144,7 +145,15 @@ def show_document(params: ShowDocumentParams, context: Context) -> ShowDocumentR
     """Show the text that was understood of a document."""
     with opened_ledger(context, params.collection) as ledger:
         document = ledger.document(params.document)
-    return ShowDocumentReport(document=document.id, title=document.title, source=document.source, text=document.text)
+    for note in document.notes:
+        context.notice(note)
+    return ShowDocumentReport(
+        document=document.id,
+        title=document.title,
+        source=document.source,
+        notes=document.notes,
+        text=document.text,
+    )
 
 
 SHOW_DOCUMENT = Operation(params=ShowDocumentParams, report=ShowDocumentReport, run=show_document, is_reading=True)
@@ -167,10 +176,14 @@ class RemoveDocumentReport(BaseModel):
 
 def plan_remove(params: RemoveDocumentParams, context: Context) -> Plan:
     """Say what will be removed."""
-    del context
+    with opened_ledger(context, params.collection) as ledger:
+        ledger.document(params.document)
     return Plan(
         title=f"Remove {params.document} from the collection {params.collection}",
-        steps=("its text, chunks and vectors are deleted from the index; the file itself stays",),
+        steps=(
+            "its text, chunks and vectors are deleted from the index; the file itself stays",
+            "it comes back when its folder is added or watched again, unless the file is moved away",
+        ),
     )
 
 

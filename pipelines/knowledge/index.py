@@ -41,8 +41,6 @@ def update_index(folder: Path, ledger: KnowledgeLedger, context: Context) -> Non
             if version is None:
                 version = stored.begin(embedder.name, model="")
                 stored.serve(version)
-            if known := ledger.count_stored():
-                context.notice(f"{known} chunks are indexed already; {len(pending)} are left")
             for ids, _embedded in embed_ids(pending, ledger, stored, embedder, context=context):
                 ledger.mark_stored(ids)
         stored.collect()

@@ -220,7 +220,7 @@ def start_child(job: Task, folder: Path, *, module: str = "pipelines.training.ch
     write_json(folder / JOB, job.model_dump(mode="json"))
     with (folder / LOG).open("wb") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", module, str(folder)],
+            [sys.executable, "-P", "-m", module, str(folder)],  # -P: nothing of the current folder is imported
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

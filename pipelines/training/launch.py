@@ -148,7 +148,7 @@ def _spawn(folder: Path) -> int:
     try:
         return os.posix_spawn(
             sys.executable,
-            [sys.executable, "-m", "pipelines.training.launch", str(folder)],
+            [sys.executable, "-P", "-m", "pipelines.training.launch", str(folder)],
             {**os.environ, "PYTHONPATH": python_path()},
             file_actions=[(os.POSIX_SPAWN_DUP2, silence, 0), *((os.POSIX_SPAWN_DUP2, output, to) for to in (1, 2))],
             setsid=True,
