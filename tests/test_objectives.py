@@ -383,7 +383,7 @@ def test_rewarded_answers_become_likelier(base: Path, pairs: list[list[Rendered]
 
 def test_an_answer_that_was_cut_is_not_taught_to_end(base: Path, pairs: list[list[Rendered]]) -> None:
     """The token that ends an answer is learnt only where it was said."""
-    student = lively_student(base)
+    student = Student(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32))
     tokenizer = load_tokenizer(base)
     end = end_token(tokenizer)
     asked = [pair[0] for pair in pairs[:2]]

@@ -110,5 +110,6 @@ class GroupRelativePolicy(Objective):
         tokenizer = self._engine.tokenizer
         prompt = self._engine.encode(conversation[:-1])
         # An answer that was cut did not choose to end, and is not to be rewarded for it.
-        end = (end_token(tokenizer),) if answer.finish == "stop" else ()
-        return Rendered(prompt=tuple(prompt), answer=(*encode_text(tokenizer, answer.text), *end))
+        said = encode_text(tokenizer, answer.text)
+        has_ended = answer.finish == "stop" or not said
+        return Rendered(prompt=tuple(prompt), answer=(*said, end_token(tokenizer)) if has_ended else tuple(said))
