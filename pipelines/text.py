@@ -20,7 +20,8 @@ _ABBREVIATION = re.compile(
     r"(?:^|[\s(])(?:[A-Za-z]|[A-Z][a-z]"
     r"|(?i:e\.g|i\.e|cf|etc|vs|ca|approx|no|fig|vol|pp|dr|mr|mrs|ms|prof|st|inc|ltd))\.$"
 )
-_LIST_MARK = re.compile(r"\s*(?:[-*•]\s+)?")
+_LIST_MARK = re.compile(r"\s*(?:(?:[-*•]|\d{1,3}[.)])\s+)?")
+_NUMBER_ALONE = re.compile(r"\s*\d{1,3}\.")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
 _CJK_GAP = re.compile(f"(?<=[{_CJK}\u3000-\u303f\uff00-\uffef]) (?=[{_CJK}\u3000-\u303f\uff00-\uffef])")
 _LINE_END = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
@@ -36,7 +37,7 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
     start = 0
     for match in _BOUNDARY.finditer(text):
         end = match.start() if match.lastgroup == "line" else match.end()
-        if match.lastgroup == "latin" and _ABBREVIATION.search(text[start:end]):
+        if match.lastgroup == "latin" and _ends_nothing(text[start:end]):
             continue
         _append_stripped(spans, text, start, end)
         start = match.end()
@@ -91,6 +92,11 @@ def search_terms(text: str) -> list[str]:
         found += [characters[i : i + 2] for i in range(len(characters) - 1)] or [characters]
         position = run.end()
     return found + _WORD.findall(lowered[position:])
+
+
+def _ends_nothing(sentence: str) -> bool:
+    """Whether the full stop behind what would be a sentence is that of an abbreviation or of an item's number."""
+    return bool(_ABBREVIATION.search(sentence) or _NUMBER_ALONE.fullmatch(sentence))
 
 
 def _append_stripped(spans: list[tuple[int, int]], text: str, start: int, end: int) -> None:

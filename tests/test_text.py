@@ -40,6 +40,7 @@ def sentences(text: str) -> list[str]:
         ("我们九点开门。周日休息！", ["我们九点开门。", "周日休息！"]),
         ("他说：“九点开门。”我们等着。", ["他说：“九点开门。”", "我们等着。"]),
         ("We sell 头盔。Come in.", ["We sell 头盔。", "Come in."]),
+        ("1. Open the box. 2. Take it out.", ["Open the box.", "Take it out."]),
     ],
 )
 def test_sentences_end_where_a_reader_would_end_them(text: str, expected: list[str]) -> None:
