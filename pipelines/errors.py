@@ -30,6 +30,11 @@ class AssistantError(Exception):
         super().__init__(message)
         self.hint = hint
 
+    @property
+    def whole(self) -> str:
+        """What happened and what to do next, where both stand on one line."""
+        return f"{self}. {self.hint}" if self.hint else str(self)
+
 
 class SettingsError(AssistantError):
     """The settings, keys or installation do not allow what was asked."""

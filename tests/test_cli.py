@@ -273,7 +273,6 @@ def test_endpoint(
     [
         ["bot", "build", "bees", "--documents", "missing"],
         ["data", "generate", "bees", "--collection", "missing"],
-        ["docs", "remove", "bees.md"],
     ],
     ids=words,
 )

@@ -476,6 +476,15 @@ def test_a_removed_document_is_gone(context: Context, folder: Path) -> None:
     assert count_vectors(context) == 2
 
 
+def test_nobody_is_asked_about_a_document_that_is_not_there(filled: Context) -> None:
+    """Before a removal is approved it is known to be possible, and what brings the document back is said."""
+    assert REMOVE_DOCUMENT.plan is not None
+    plan = REMOVE_DOCUMENT.plan(RemoveDocumentParams(document="hours.md"), filled)
+    assert "comes back" in plan.steps[-1]
+    with pytest.raises(DataError, match=r"missing\.md"):
+        REMOVE_DOCUMENT.plan(RemoveDocumentParams(document="missing.md"), filled)
+
+
 def test_datasets_are_not_made_of_a_removed_document(context: Context, folder: Path) -> None:
     """The list of chunks that a dataset is written from forgets the document as well."""
     add(context, folder)

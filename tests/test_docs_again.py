@@ -701,7 +701,7 @@ def test_a_watch_tries_again_what_failed(
 
     with watching(with_words(context, words=WordEmbedder(before=fail_twice)), folder):
         wait_for(lambda: "3 documents, 6 chunks" in notices(recorder))
-    assert notices(recorder).count("nothing answered Start it.") == 1
+    assert notices(recorder).count("nothing answered. Start it.") == 1
 
 
 WATCHING = """

@@ -149,7 +149,7 @@ class _Updater:
                 return
             document = self._reader.read(path, document_id=known.document, max_megabytes=self._rules.max_megabytes)
         except DataError as error:
-            self._note_failure(known, f"{error}. {error.hint}".rstrip(". "), looks)
+            self._note_failure(known, error.whole, looks)
             return
         if _look(path) != looks:
             self._context.notice(

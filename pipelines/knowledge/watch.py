@@ -151,7 +151,7 @@ def _bring_up_to_date(params: WatchDocumentsParams, report: WatchDocumentsReport
             context,
         )
     except (DataError, LLMError) as error:  # the folder may be empty for a moment, or away
-        return f"{error}. {error.hint}".rstrip(". ")
+        return error.whole
     _say(added, report, context)
     report.added += added.added
     report.updated += added.updated
