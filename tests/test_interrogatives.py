@@ -58,15 +58,18 @@ def test_the_embedded_teacher_asks_about_chinese_documents(tmp_path: Path) -> No
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules" / "规则.md").write_text(
         "# 租车规则\n\n租车押金为四十欧元，归还车辆时全额退还。背包寄存每天收 1 欧元。\n\n"
-        "## 签名\n\n合同必须用铅笔签名，因为墨水在雨里会化开。租车柜台由 Ines 负责，中文合同用 Z3 表格。\n",
+        "## 签名\n\n合同必须用铅笔签名，因为墨水在雨里会化开。租车柜台由 Ines 负责，中文合同用 Z3 表格。\n\n"
+        "## 退款\n\n客人可以在三天之内拿回租金。自行车停在河边的时候，客人可以在三天之内拿回租金。\n",
         encoding="utf-8",
     )
     context = open_context(tmp_path / "workspace", confirm=lambda plan: True)
     add_documents(AddDocumentsParams(folder=tmp_path / "rules"), context)
-    report = GENERATE_DATASET.start(GenerateParams(dataset="rules", collection="default", examples=3), context)
+    report = GENERATE_DATASET.start(GenerateParams(dataset="rules", collection="default", examples=9), context)
     written = list(read_records(context.workspace.dataset("rules") / "examples.jsonl", Example))
     assert report.calls.sent == 0
     assert {example.language for example in written} == {"zh"}
     asked = {example.question: example.quotes[0].quote for example in written}
     assert asked["为什么合同必须用铅笔签名？"] == "合同必须用铅笔签名，因为墨水在雨里会化开。"
+    assert asked["客人可以在多少天之内拿回租金？"] == "客人可以在三天之内拿回租金。"
+    assert not any("停在河边" in quote for quote in asked.values())  # its question leads to the other sentence
     assert asked["租车柜台由谁负责？"] == "租车柜台由 Ines 负责，中文合同用 Z3 表格。"

@@ -71,13 +71,14 @@ def test_what_belongs_together_is_in_one_split(
 
 def test_likeness_that_joins_nearly_all_documents_divides_their_sections() -> None:
     """Whole documents would leave nothing for a split; sections, of which few are alike, do not."""
-    chunks = [chunk(number, document=f"d{number // 5}.md") for number in range(50)]
-    examples = [example(number, sources=[f"c{number}"]) for number in range(50)]
-    _chunks, split_of = divide(examples, chunks, [(5 * number, 5 * number + 5) for number in range(3)])
-    assert len({split_of[f"e{number}"] for number in range(20)}) == 1  # whole documents, where that does no harm
-    _chunks, split_of = divide(examples, chunks, [(5 * number, 5 * number + 5) for number in range(9)])
+    chunks = [chunk(number, document=f"d{number // 5}.md") for number in range(100)]
+    examples = [example(number, sources=[f"c{number}"]) for number in range(100)]
+    alike = [(5 * number, 5 * number + 5) for number in range(13)]
+    _chunks, split_of = divide(examples, chunks, alike[:5])
+    assert len({split_of[f"e{number}"] for number in range(30)}) == 1  # whole documents, where that does no harm
+    _chunks, split_of = divide(examples, chunks, alike)
     counts = Counter(split_of.values())
-    assert (counts["test"], counts["validation"]) == (15, 10)
+    assert (counts["test"], counts["validation"]) == (30, 20)
 
 
 def test_children_of_a_parent_that_is_gone_stay_together() -> None:
