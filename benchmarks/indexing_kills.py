@@ -6,7 +6,6 @@ Run as `python -m benchmarks.indexing_kills WORKSPACE FOLDER`, it is the process
 from __future__ import annotations
 
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -55,13 +54,14 @@ def _killed(context: Context, folder: Path, dice: random.Random) -> tuple[int, i
         _write(folder, dice, dice.sample(range(_DOCUMENTS), 6))
         child = _start(context, folder)
         started = time.monotonic()
-        if longest:  # the first one is let live, to see how long there is to kill the others
-            time.sleep(dice.uniform(0, longest))
-            child.send_signal(signal.SIGKILL)
-        if child.wait() == -signal.SIGKILL:
+        try:  # the first one is let live, and tells how long there is to kill the others, as does each that ends
+            child.wait(timeout=dice.uniform(0, longest) if longest else None)
+            longest = time.monotonic() - started
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
             kills += 1
             unanswered += not _answers(context)
-        longest = longest or time.monotonic() - started
     return kills, unanswered
 
 
