@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from pipelines.records import Language
 
@@ -68,6 +69,12 @@ def language_of(text: str) -> Language:
     latin = len(_WORD.findall(_CJK_RUN.sub(" ", text)))
     # A name or a command of many letters does not make a Chinese sentence an English one.
     return "zh" if chinese > latin else "en"
+
+
+def main_language(texts: Iterable[str]) -> Language:
+    """Return the language that most texts are in; English of none."""
+    languages = Counter(language_of(text) for text in texts)
+    return max(languages, key=lambda language: languages[language], default="en")
 
 
 def words(text: str) -> list[str]:

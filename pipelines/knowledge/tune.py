@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from pipelines.knowledge.evaluate import QuestionParams, read_questions
 from pipelines.lazy import lazy_import
 from pipelines.operation import Context, Operation
 from pipelines.records import Language
-from pipelines.text import language_of
+from pipelines.text import language_of, main_language
 
 if TYPE_CHECKING:
     from sklearn import linear_model
@@ -80,7 +79,8 @@ def tune_documents(params: TuneDocumentsParams, context: Context) -> TuneDocumen
         pools = _pools(asked, retriever, context)
         embedder = retriever.embedder
     answered = [(question, pool) for question, pool in zip(asked, pools, strict=True) if question.is_answerable]
-    default = _usual(known)
+    # Of the language that most questions are in.
+    default = fusion.WEIGHTS_OF_LANGUAGES[main_language(each.question for each in known)]
     before = _scores(answered, None)
     fitted = _cross_fitted(answered, default)
     low, high = summary.mean_interval(fitted - before, seed=context.seed)
@@ -146,12 +146,6 @@ def _pools(asked: Sequence[questions.KnownQuestion], retriever: Retriever, conte
         pools.append(retriever.pool(question.question))
         context.progress("asking questions", number, len(asked))
     return pools
-
-
-def _usual(known: Sequence[questions.KnownQuestion]) -> fusion.Weights:
-    """Return the default weights of the language that most questions are in."""
-    [(language, _n)] = Counter(language_of(each.question) for each in known).most_common(1)
-    return fusion.WEIGHTS_OF_LANGUAGES[language]
 
 
 def _cross_fitted(answered: Sequence[tuple[questions.KnownQuestion, Pool]], default: fusion.Weights) -> numpy.ndarray:

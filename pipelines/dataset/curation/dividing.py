@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from pipelines.dataset.checks.duplicates import DuplicateFinder
@@ -16,7 +15,7 @@ from pipelines.models.embedder import Embedder
 from pipelines.models.nearest import NearestFinder
 from pipelines.operation import Context
 from pipelines.records import SPLITS, Chunk, Example, ExampleKind, Language, Rejection, Split, rejected
-from pipelines.text import fold_space, language_of
+from pipelines.text import fold_space, main_language
 
 # Composed with passages; all others are trained on as they stand.
 _ABOUT_PASSAGES = (ExampleKind.GROUNDED, ExampleKind.UNANSWERABLE, ExampleKind.FALSE_PREMISE)
@@ -70,7 +69,7 @@ def divide(
     """
     questions = [example.question for example in examples]
     vectors = _embedder_for(questions, context).embed(questions)
-    alike = similar_pairs(examples, vectors, cosine=_ALIKE[_language_of_most(questions)])
+    alike = similar_pairs(examples, vectors, cosine=_ALIKE[main_language(questions)])
     if alike.note:
         context.notice(alike.note)
     return split_by_group(
@@ -128,12 +127,7 @@ def compose_splits(
 
 def _embedder_for(texts: Iterable[str], context: Context) -> Embedder:
     """Return the model that knows the language of most texts, where it is installed."""
-    return context.models.embedder_of(_language_of_most(texts)) or context.models.open_embedder()
-
-
-def _language_of_most(texts: Iterable[str]) -> Language:
-    languages = Counter(language_of(text) for text in texts)
-    return max(languages, key=lambda language: languages[language], default="en")
+    return context.models.embedder_of(main_language(texts)) or context.models.open_embedder()
 
 
 def _degraded(examples: Iterable[Example], chunks: Mapping[str, Chunk], seed: int) -> list[Example]:

@@ -20,7 +20,7 @@ import numpy
 
 from pipelines.dataset.writing.collect import Collector
 from pipelines.dataset.writing.facts import Fact, find_facts, spread, topic_of
-from pipelines.dataset.writing.interrogatives import questions_about
+from pipelines.dataset.writing.interrogatives import RULES, questions_about
 from pipelines.models.embedder import Embedder
 from pipelines.models.engine import Engine, Sampling
 from pipelines.models.ledger import CallCounts
@@ -36,7 +36,6 @@ _BRANCHES = 5
 _FIRST_WAVE, _LARGEST_WAVE = 12, 48
 _MIN_COSINE: dict[Language, float] = {"en": 0.55, "zh": 0.88}
 _MIN_WORDS, _MAX_WORDS = 4, 24
-_RULES = "interrogatives@1"
 
 
 class EmbeddedWriter:
@@ -129,16 +128,17 @@ class EmbeddedWriter:
     def _by_rule(self, facts: Sequence[Fact], trip: _RoundTrip) -> Iterator[Example | Rejection]:
         """Keep, for each fact, the first question that leads back to it: the rules' order is by what tells most."""
         for fact, asked, found in trip.leading_back(facts, [questions_about(fact.text) for fact in facts]):
-            yield self._kept(fact, next(iter(found), None), asked, prompt=_RULES)
+            if asked:
+                yield self._kept(fact, next(iter(found), None), asked, prompt=RULES)
+            else:
+                yield _rejection(fact, "no_question", "no rule makes a question of the sentence")
 
     def _kept(
         self, fact: Fact, best: tuple[float, str] | None, asked: Sequence[str], *, prompt: str
     ) -> Example | Rejection:
         quote = locate(fact.text, fact.chunk)
-        if not asked:
-            return _rejection(fact, "no_question", "no rule makes a question of the sentence")
         if best is None or quote is None:
-            return _rejection(fact, "round_trip", "no question leads back to the sentence", asked[0])
+            return _rejection(fact, "round_trip", "no question leads back to the sentence", next(iter(asked), ""))
         cosine, question = best
         return self._example(fact, question, quote, cosine, prompt=prompt)
 
@@ -153,7 +153,7 @@ class EmbeddedWriter:
             sources=(fact.chunk.id,),
             quotes=(quote,),
             attributes=topic_of((fact.chunk,)),
-            teacher=_RULES if prompt == _RULES else self.name,
+            teacher=RULES if prompt == RULES else self.name,
             prompt=prompt,
             scores={"cosine": round(cosine, 4)},
         )

@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+# Changes whenever a sentence would be asked about otherwise, as a prompt's name does.
+RULES = "interrogatives@1"
 _SHORTEST, _LONGEST = 6, 40  # characters of a question
 _NUMBER = r"(?<!第)(?:\d[\d,，.]*|[二三四五六七八九十百千万两][零一二三四五六七八九十百千万两]*)\s?[多余]?\s?"
 _UNITS = (
