@@ -13,12 +13,13 @@ from pipelines.dataset.files import CHUNKS, EXAMPLES, MANIFEST, REJECTED
 from pipelines.dataset.spending import Calls, SpendingParams, check_local, count_calls
 from pipelines.dataset.writing.collect import Collector
 from pipelines.dataset.writing.forecast import Forecast, forecast_of, plan_of, read_forecast, write_forecast
+from pipelines.dataset.writing.interrogatives import RULES
 from pipelines.dataset.writing.tasks import DEFAULT_KINDS, parse_kinds, parse_labels
 from pipelines.errors import ApprovalRequired, AssistantError, BudgetError, DataError, LLMError, SettingsError
 from pipelines.lazy import lazy_import
 from pipelines.manifest import Manifest, file_hash
 from pipelines.models.budget import Budget
-from pipelines.models.catalog import DEFAULT_BASE_MODEL, DEFAULT_EMBEDDER
+from pipelines.models.catalog import DEFAULT_BASE_MODEL, EMBEDDERS
 from pipelines.models.ledger import CallCounts
 from pipelines.operation import Context, Operation, Plan, Positional
 from pipelines.records import Chunk, Name, read_records, write_records
@@ -166,7 +167,8 @@ def _inputs(params: GenerateParams, context: Context) -> dict[str, object]:
     return {
         "params": params.model_dump(mode="json", include=chosen),
         "teacher": f"{endpoint.url} {endpoint.model}" if endpoint else params.base,
-        "embedder": DEFAULT_EMBEDDER,
+        "embedders": list(EMBEDDERS),
+        "rules": RULES,
         "prompts": sorted({load_prompt(name).sha256 for name, _version in prompt_names()}),
         "seed": context.seed,
         "chunks": file_hash(context.workspace.chunks(params.collection)) if params.collection else "",
